@@ -32,7 +32,7 @@ pub enum Error {
     Invalid(String),
     /// The program is not there. Upstream's users see it as reason `StartError`, exit code 128.
     #[error("exec: {0:?}: {1}")]
-    CommandNotFound(String, &'static str),
+    CommandNotFound(String, String),
     /// The program may not be executed, or is not a program.
     #[error("exec: {0:?}: {1}")]
     CommandNotExecutable(String, String),
@@ -40,11 +40,11 @@ pub enum Error {
     #[error("unable to find {kind} {name}: no matching entries in {file} file")]
     UserNotFound {
         /// `user` or `group`.
-        kind: &'static str,
+        kind: String,
         /// The name.
         name: String,
         /// `passwd` or `group`.
-        file: &'static str,
+        file: String,
     },
     /// A mount's source could not be opened.
     #[error("failed to open mount source {path}: {source}")]

@@ -6,13 +6,18 @@
 //!
 //! This crate knows nothing of pods, services or Kubernetes; its shapes follow CRI because that is what a kubelet needs.
 
+mod capabilities;
 pub mod cgroup;
+mod clock;
 mod config;
 mod error;
 #[cfg(feature = "testing")]
 pub mod fake;
 pub mod images;
+mod protocol;
+mod records;
 mod runtime;
+mod seccomp;
 pub mod shim;
 mod shims;
 

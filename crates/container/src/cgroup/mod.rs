@@ -1,3 +1,335 @@
 //! Control groups of all three kinds: v1, hybrid and v2.
 //!
-//! A [`Cgroup`] is one path beneath the root of every hierarchy. Controllers that a machine lacks are left out, never an error.
+//! A [`Cgroup`] is one path beneath the root of every hierarchy. Controllers that a machine lacks are left out, never an error. On a hybrid
+//! machine the v1 controllers count, and the unified hierarchy is left alone.
+
+mod limits;
+mod usage;
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use crate::config::Resources;
+use crate::error::{Error, Result};
+pub use limits::DeviceRule;
+use limits::Setting;
+
+/// How often killing is repeated before giving up; each round waits up to [`KILL_WAIT`] for the killed to end.
+const KILL_ROUNDS: usize = 50;
+const KILL_WAIT: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+/// The kernel may call a group busy for a moment after its last process was reaped.
+const REMOVE_ROUNDS: usize = 20;
+
+/// The hierarchies that are mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hierarchies {
+    mounts: Arc<Vec<Hierarchy>>,
+    version: Version,
+}
+
+/// Which interface the controllers have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// One hierarchy a controller, or a few.
+    V1,
+    /// One hierarchy for all.
+    V2,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hierarchy {
+    mount_point: PathBuf,
+    /// Its controllers; for v2 those that its root offers.
+    controllers: Vec<String>,
+}
+
+impl Hierarchies {
+    /// Looks at what is mounted.
+    pub fn detect() -> Result<Self> {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").map_err(Error::io("reading /proc/self/mountinfo"))?;
+        let mut found = Self::parse(&mountinfo);
+        if found.version == Version::V2 {
+            let mut mounts = (*found.mounts).clone();
+            for mount in &mut mounts {
+                let offered = fs::read_to_string(mount.mount_point.join("cgroup.controllers")).unwrap_or_default();
+                mount.controllers = offered.split_whitespace().map(str::to_owned).collect();
+            }
+            found.mounts = Arc::new(mounts);
+        }
+        if found.mounts.is_empty() {
+            return Err(Error::Container("no cgroup hierarchy is mounted".to_owned()));
+        }
+        Ok(found)
+    }
+
+    fn parse(mountinfo: &str) -> Self {
+        let (mut v1, mut v2) = (Vec::<Hierarchy>::new(), Vec::<Hierarchy>::new());
+        for line in mountinfo.lines() {
+            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let Some(mount_point) = left.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let mut right = right.split(' ');
+            let (kind, options) = (right.next().unwrap_or_default(), right.nth(1).unwrap_or_default());
+            match kind {
+                "cgroup" => {
+                    let known = |o: &&str| limits::V1_CONTROLLERS.contains(o) || o.starts_with("name=");
+                    let controllers: Vec<String> = options.split(',').filter(known).map(str::to_owned).collect();
+                    if !v1.iter().any(|h| h.controllers == controllers) {
+                        v1.push(Hierarchy { mount_point, controllers });
+                    }
+                }
+                "cgroup2" if v2.is_empty() => v2.push(Hierarchy { mount_point, controllers: Vec::new() }),
+                _ => {}
+            }
+        }
+        let version = if v1.iter().any(|h| h.controllers.iter().any(|c| c == "memory" || c == "cpu")) {
+            Version::V1
+        } else {
+            Version::V2
+        };
+        let mounts = Arc::new(if version == Version::V1 { v1 } else { v2 });
+        Self { mounts, version }
+    }
+
+    /// The interface in use.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The group at a path beneath every root. Nothing is made yet.
+    pub fn group(&self, path: &str) -> Cgroup {
+        Cgroup { hierarchies: self.clone(), path: path.trim_matches('/').to_owned() }
+    }
+}
+
+/// A group.
+#[derive(Clone, Debug)]
+pub struct Cgroup {
+    hierarchies: Hierarchies,
+    path: String,
+}
+
+impl Cgroup {
+    /// Its path beneath the roots, without a slash at either end.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// A group beneath this one.
+    pub fn child(&self, name: &str) -> Self {
+        Self { hierarchies: self.hierarchies.clone(), path: format!("{}/{name}", self.path) }
+    }
+
+    /// Makes the group and those above it where they are missing.
+    pub fn create(&self) -> Result<()> {
+        for hierarchy in self.hierarchies.mounts.iter() {
+            let mut folder = hierarchy.mount_point.clone();
+            for part in self.path.split('/') {
+                if self.hierarchies.version == Version::V2 {
+                    delegate(&folder, &hierarchy.controllers);
+                }
+                let parent = folder.clone();
+                folder.push(part);
+                match fs::create_dir(&folder) {
+                    Ok(()) if hierarchy.controllers.iter().any(|c| c == "cpuset") => {
+                        if self.hierarchies.version == Version::V1 {
+                            inherit_cpuset(&parent, &folder);
+                        }
+                    }
+                    Ok(()) => {}
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(e) => return Err(Error::io(format!("making cgroup {}", folder.display()))(e)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets limits. A controller that is missing is left out.
+    pub fn apply(&self, resources: &Resources) -> Result<()> {
+        let settings = match self.hierarchies.version {
+            Version::V1 => limits::v1(resources),
+            Version::V2 => limits::v2(resources),
+        };
+        settings.iter().try_for_each(|setting| self.write(setting))
+    }
+
+    /// Allows only the given devices (v1; on v2 the kernel wants a program instead, and there is none).
+    pub fn allow_devices(&self, rules: &[DeviceRule]) -> Result<()> {
+        if self.hierarchies.version == Version::V2 {
+            return Ok(());
+        }
+        limits::v1_devices(rules).iter().try_for_each(|setting| self.write(setting))
+    }
+
+    fn write(&self, setting: &Setting) -> Result<()> {
+        let Some(folder) = self.folder(setting.controller) else { return Ok(()) };
+        let file = folder.join(&setting.file);
+        match fs::write(&file, &setting.value) {
+            Ok(()) => Ok(()),
+            Err(e) if setting.optional || e.kind() == io::ErrorKind::NotFound => {
+                tracing::debug!(file = %file.display(), value = %setting.value, error = %e, "limit not set");
+                Ok(())
+            }
+            Err(e) => Err(Error::io(format!("writing {:?} to {}", setting.value, file.display()))(e)),
+        }
+    }
+
+    /// Moves a process into the group; 0 is the caller.
+    pub fn join(&self, pid: u32) -> Result<()> {
+        for folder in self.folders() {
+            let file = folder.join("cgroup.procs");
+            fs::write(&file, pid.to_string()).map_err(Error::io(format!("joining {}", file.display())))?;
+        }
+        Ok(())
+    }
+
+    /// Processes in the group and beneath it.
+    pub fn processes(&self) -> Vec<u32> {
+        let mut pids = Vec::new();
+        for folder in self.folders() {
+            collect_processes(&folder, &mut pids);
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Kills every process in the group and beneath it and waits until they have ended. Blocks.
+    pub fn kill(&self) -> Result<()> {
+        for _ in 0..KILL_ROUNDS {
+            let pids = self.processes();
+            if pids.is_empty() {
+                return Ok(());
+            }
+            let waits: Vec<OwnedFd> = pids.iter().filter_map(|pid| kill_one(*pid)).collect();
+            for wait in &waits {
+                // A process that does not end within the wait is seen again in the next round.
+                let _ = poll(&mut [PollFd::new(&wait.as_fd(), PollFlags::IN)], Some(&KILL_WAIT));
+            }
+        }
+        Err(Error::Container(format!("processes in cgroup {} do not end", self.path)))
+    }
+
+    /// Removes the group and those beneath it, in which nothing may run. Blocks for a moment at most. It is no error if there is none.
+    pub fn remove(&self) -> Result<()> {
+        self.folders_of_all().iter().try_for_each(|folder| {
+            remove_tree(folder).map_err(Error::io(format!("removing cgroup {}", folder.display())))
+        })
+    }
+
+    /// Removes the group if it is empty, for groups shared by several owners.
+    pub fn remove_if_empty(&self) {
+        for folder in self.folders_of_all() {
+            // Still in use by another owner: that one will remove it.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    fn folder(&self, controller: &str) -> Option<PathBuf> {
+        let by_name = |h: &&Hierarchy| h.controllers.iter().any(|c| c == controller);
+        self.hierarchies.mounts.iter().find(by_name).map(|h| h.mount_point.join(&self.path))
+    }
+
+    fn folders_of_all(&self) -> Vec<PathBuf> {
+        self.hierarchies.mounts.iter().map(|h| h.mount_point.join(&self.path)).collect()
+    }
+
+    fn folders(&self) -> impl Iterator<Item = PathBuf> {
+        self.folders_of_all().into_iter().filter(|f| f.exists())
+    }
+}
+
+/// Hands the controllers of a v2 group down to its children. Refusals show up later, where a file is missing.
+fn delegate(folder: &Path, controllers: &[String]) {
+    let file = folder.join("cgroup.subtree_control");
+    let enabled = fs::read_to_string(&file).unwrap_or_default();
+    for controller in controllers {
+        if !enabled.split_whitespace().any(|c| c == controller) {
+            let _ = fs::write(&file, format!("+{controller}"));
+        }
+    }
+}
+
+/// A new v1 cpuset has no CPU and no memory, and takes no process until it gets its parent's.
+fn inherit_cpuset(parent: &Path, folder: &Path) {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        if let Ok(value) = fs::read_to_string(parent.join(file)) {
+            let _ = fs::write(folder.join(file), value.trim());
+        }
+    }
+}
+
+fn collect_processes(folder: &Path, pids: &mut Vec<u32>) {
+    let listed = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(listed.lines().filter_map(|line| line.parse::<u32>().ok()).filter(|pid| *pid != 0));
+    for child in child_folders(folder) {
+        collect_processes(&child, pids);
+    }
+}
+
+fn child_folders(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
+}
+
+fn kill_one(pid: u32) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    kill_process(pid, Signal::KILL).ok()?;
+    Some(handle)
+}
+
+fn remove_tree(folder: &Path) -> io::Result<()> {
+    for child in child_folders(folder) {
+        remove_tree(&child)?;
+    }
+    let mut result = Ok(());
+    for _ in 0..REMOVE_ROUNDS {
+        result = match fs::remove_dir(folder) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        };
+        match &result {
+            Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
+                // The kernel tells nobody when the group is free: wait a little.
+                let pause = rustix::time::Timespec { tv_sec: 0, tv_nsec: 5_000_000 };
+                let _ = poll(&mut [], Some(&pause));
+            }
+            _ => break,
+        }
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HYBRID: &str = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw";
+
+    #[test]
+    fn a_hybrid_machine_is_v1() {
+        let found = Hierarchies::parse(HYBRID);
+        assert_eq!(found.version, Version::V1);
+        let names: Vec<_> = found.mounts.iter().map(|h| h.controllers.join(",")).collect();
+        assert_eq!(names, ["cpu", "memory", "name=systemd"]);
+    }
+
+    #[test]
+    fn a_machine_with_only_cgroup2_is_v2() {
+        let found = Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate");
+        assert_eq!(found.version, Version::V2);
+        assert_eq!(found.group("/a/b/").path(), "a/b");
+    }
+}
