@@ -174,7 +174,8 @@ pub(super) fn open_pid(pid: u32) -> Result<OwnedFd> {
 
 /// Waits until a process has ended; takes its status if it is our child.
 async fn ended(handle: OwnedFd) -> std::io::Result<()> {
-    let handle = AsyncFd::register_with_interest(handle, Interest::READABLE)?;
+    // SAFETY: an OwnedFd stays the same open descriptor until it is dropped.
+    let handle = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }?;
     handle.readable().await?.retain_ready();
     use std::os::fd::AsFd;
     // A shim of an earlier daemon is not our child.

@@ -63,7 +63,9 @@ pub(super) fn resizer(master: OwnedFd) -> Resizer {
 impl Stream {
     fn new(fd: OwnedFd) -> Result<Self> {
         rustix::io::ioctl_fionbio(&fd, true).map_err(Error::io("preparing a stream"))?;
-        Ok(Self { fd: AsyncFd::register(fd).map_err(Error::io("watching a stream"))? })
+        // SAFETY: an OwnedFd stays the same open descriptor until it is dropped.
+        let fd = unsafe { AsyncFd::register(fd) }.map_err(Error::io("watching a stream"))?;
+        Ok(Self { fd })
     }
 }
 
