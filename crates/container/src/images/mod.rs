@@ -1,9 +1,9 @@
-//! Images: a content store with unpacked layers, import of archives, and pulls.
+//! Images: a store of unpacked layers, import of archives, and pulls.
 //!
-//! Beneath its folder: `blobs/sha256/HEX` (manifests, configs, compressed layers), `layers/HEX` (unpacked, named by chain id, whiteouts in
-//! overlay's form), `references.json` (the one mutable file, replaced atomically) and `temp` (emptied at start). A reference is written
-//! after everything it needs, so a crash leaves only garbage, which the next removal collects. The store knows nothing of containers:
-//! whoever runs one sees to it that its image is not removed.
+//! Beneath its folder: `layers/HEX` (unpacked, named by chain id, whiteouts in overlay's form), `references.json` (the one mutable file,
+//! replaced atomically: names, configs and layers of images) and `temp` (emptied at start). Compressed blobs are not kept once unpacked. A
+//! reference is written after everything it needs, so a crash leaves only garbage, which the next removal collects. The store knows nothing
+//! of containers: whoever runs one sees to it that its image is not removed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -164,6 +164,12 @@ impl ImageError {
 /// A result about images.
 pub type ImageResult<T> = Result<T, ImageError>;
 
+mod archive;
+mod layers;
+mod pull;
+mod reference;
 mod store;
+mod unpack;
 
+pub use reference::Reference;
 pub use store::{Images, RootFs};
