@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use crate::commit::{Commit, CommitError, Durability, Expect, MAX_COMMIT_BYTES, MAX_OPS, Op};
+pub use crate::embedded::Embedded;
 pub use crate::memory::Memory;
 pub use crate::watch::{Batch, Change, Watch, WatchError};
 

@@ -46,7 +46,10 @@ impl Store for Memory {
             return Err(StoreError::Closed);
         }
         let state = self.0.current();
-        let beneath = state.entries.range::<str, _>((Bound::Included(prefix), Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+        let beneath = state
+            .entries
+            .range::<str, _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix));
         let entries = beneath.map(|(_, entry)| entry.clone()).collect();
         Ok(Snapshot { revision: self.0.history.revision(), entries })
     }
@@ -199,5 +202,28 @@ impl Follower {
                 () = expiry => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite;
+
+    struct Fixture;
+
+    impl suite::Fixture for Fixture {
+        fn open(&self, clock: WallClock) -> Arc<dyn Store> {
+            Arc::new(Memory::new(clock))
+        }
+
+        fn persists(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn it_passes_the_suite() {
+        suite::all(|| Fixture).await;
     }
 }
