@@ -242,6 +242,9 @@ fn pack(tar: &mut tar::Builder<File>, folder: &Path, prefix: &Path) -> io::Resul
         let mut header = tar::Header::new_gnu();
         header.set_mode(found.mode() & 0o7777);
         header.set_size(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(0);
         if found.is_dir() {
             header.set_entry_type(tar::EntryType::Directory);
             tar.append_data(&mut header, &path, io::empty())?;

@@ -281,12 +281,19 @@ impl Metadata {
             }
         }
         let header = entry.header();
+        let old = header.as_old();
         let id = |number: u64| u32::try_from(number).ok().filter(|n| *n != u32::MAX).ok_or_else(|| invalid("an owner"));
+        // Some writers leave out what is 0.
+        let or_zero = |field: &[u8], value: io::Result<u64>| match value {
+            Err(_) if field.iter().all(|b| matches!(b, 0 | b' ')) => Ok(0),
+            other => other,
+        };
+        let mode = or_zero(&old.mode, header.mode().map(u64::from))?;
         Ok(Self {
-            mode: Mode::from_raw_mode(header.mode()? & 0o7777),
-            uid: Uid::from_raw(id(header.uid()?)?),
-            gid: Gid::from_raw(id(header.gid()?)?),
-            modified: i64::try_from(header.mtime()?).unwrap_or(0),
+            mode: Mode::from_raw_mode(u32::try_from(mode).unwrap_or(0) & 0o7777),
+            uid: Uid::from_raw(id(or_zero(&old.uid, header.uid())?)?),
+            gid: Gid::from_raw(id(or_zero(&old.gid, header.gid())?)?),
+            modified: i64::try_from(or_zero(&old.mtime, header.mtime())?).unwrap_or(0),
             attributes,
         })
     }

@@ -1,0 +1,200 @@
+//! What containers of a sandbox share, and what they are kept from.
+
+use std::fs;
+
+use container::{Capabilities, ContainerConfig, Mount, MountKind, NamespaceMode, Namespaces, Runtime, Seccomp, User};
+
+use crate::support::on_node;
+
+#[test]
+fn a_sandbox_shares_network_ipc_and_host_name() {
+    on_node(async |node| {
+        let mut sandbox = node.sandbox("s");
+        sandbox.sysctls.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "77".to_owned());
+        let sandbox = node.shims.run_sandbox(sandbox).await.unwrap();
+        node.start(node.script("s", "a", "echo secret >/dev/shm/note; nc -l -p 5000 -e echo hello & sleep 1000")).await;
+        node.start(node.script("s", "b", "sleep 1000")).await;
+        let show = "hostname; readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts";
+        let (a, b) = (node.exec("a", show).await.1, node.exec("b", show).await.1);
+        assert!(a == b && a.starts_with("host-s\n"), "{a} {b}");
+        let netns = fs::read_link(&sandbox.netns).unwrap();
+        assert!(a.contains(netns.to_str().unwrap()) && netns != fs::read_link("/proc/self/ns/net").unwrap());
+        let (code, text) = node.exec("b", "for i in $(seq 100); do [ -e /dev/shm/note ] && break; sleep 0.05; done; cat /dev/shm/note; nc 127.0.0.1 5000; cat /proc/sys/net/ipv4/ip_unprivileged_port_start").await;
+        assert_eq!((code, text.as_str()), (0, "secret\nhello\n77\n"));
+        // Not the mounts, and not the processes.
+        let (_, text) = node.exec("b", "readlink /proc/self/ns/mnt /proc/self/ns/pid; ps -o args | grep -c 'sleep 100[0]'").await;
+        let (_, other) = node.exec("a", "readlink /proc/self/ns/mnt /proc/self/ns/pid; echo 1").await;
+        assert!(text.ends_with("\n1\n") && text != other, "{text} {other}");
+        // Another sandbox sees none of it.
+        let (_, text) = node.run_alone("ls /dev/shm; hostname", |_| {}).await;
+        assert!(text.starts_with("host-alone"), "{text}");
+    });
+}
+
+#[test]
+fn processes_can_be_shared() {
+    on_node(async |node| {
+        let pid = NamespaceMode::Sandbox;
+        let sandbox = container::SandboxConfig {
+            namespaces: Namespaces { pid, ..Namespaces::default() },
+            ..node.sandbox("s")
+        };
+        node.shims.run_sandbox(sandbox).await.unwrap();
+        node.start(node.script("s", "a", "sleep 12345")).await;
+        node.start(node.script("s", "b", "sleep 1000")).await;
+        let (code, text) = node.exec("b", "pgrep -f 'sleep 1234[5]' | wc -l; ls /proc/1/root/ 2>&1 | head -1; kill -9 $(pgrep -f '^sleep 1234[5]')").await;
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("ermission denied") || text.starts_with("1\n"), "{text}");
+        assert!(!text.contains("bin"), "the host's files are visible: {text}");
+        crate::support::eventually("the other container ends", || {
+            matches!(node.shims.status("a").unwrap().state, container::ContainerState::Exited(_))
+        })
+        .await;
+    });
+}
+
+#[test]
+fn host_namespaces() {
+    on_node(async |node| {
+        let host = NamespaceMode::Host;
+        let namespaces = Namespaces { network: host.clone(), ipc: host.clone(), uts: host.clone(), pid: host };
+        node.shims.run_sandbox(container::SandboxConfig { namespaces, ..node.sandbox("s") }).await.unwrap();
+        let exit = node.run(node.script("s", "c", "for n in net ipc uts pid; do readlink /proc/self/ns/$n; done")).await;
+        assert_eq!(exit.status.code, 0);
+        let own: String = ["net", "ipc", "uts", "pid"]
+            .iter()
+            .map(|n| format!("{}\n", fs::read_link(format!("/proc/self/ns/{n}")).unwrap().display()))
+            .collect();
+        assert_eq!(node.log("c"), own);
+    });
+}
+
+#[test]
+fn the_default_filter_is_applied() {
+    on_node(async |node| {
+        let script = "grep Seccomp: /proc/self/status; unshare -m true; mount -t tmpfs x /tmp; true";
+        let (_, text) = node.run_alone(script, |_| {}).await;
+        assert!(text.contains("Seccomp:\t2\n"), "{text}");
+        assert_eq!(text.matches("Operation not permitted").count() + text.matches("ermission denied").count(), 2, "{text}");
+        let (_, text) = node.run_alone("grep Seccomp: /proc/self/status", |c| c.seccomp = Seccomp::Unconfined).await;
+        assert_eq!(text, "Seccomp:\t0\n");
+        // Even with the capability, the filter alone forbids what the capability does not open.
+        let (_, text) = node
+            .run_alone("grep -E 'Seccomp:|NoNewPrivs' /proc/self/status", |c| c.no_new_privileges = true)
+            .await;
+        assert_eq!(text, "NoNewPrivs:\t1\nSeccomp:\t2\n");
+    });
+}
+
+#[test]
+fn a_filter_from_a_file() {
+    on_node(async |node| {
+        let path = node.folder.path().join("profile.json");
+        let profile = r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}"#;
+        fs::write(&path, profile).unwrap();
+        let (_, text) =
+            node.run_alone("mkdir /tmp/x || echo refused", |c| c.seccomp = Seccomp::Localhost(path.clone())).await;
+        assert!(text.ends_with("refused\n"), "{text}");
+    });
+}
+
+#[test]
+fn processes_started_later_have_the_same_limits() {
+    on_node(async |node| {
+        node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
+        let show = "grep -E 'Seccomp:|Cap|NoNewPrivs|Uid|Gid|Groups' /proc/self/status; cat /proc/self/cgroup; pwd; echo $HOME $FROM";
+        for (id, no_new_privileges, uid) in [("root", false, None), ("user", true, Some(1000)), ("user2", false, Some(1000))] {
+            let config = ContainerConfig {
+                no_new_privileges,
+                user: User { uid, ..User::default() },
+                working_dir: Some("/made/up".to_owned()),
+                ..node.script("s", id, &format!("{show}; echo end; sleep 1000"))
+            };
+            node.start(config).await;
+            node.eventually_logs(id, "end").await;
+            let (_, later) = node.exec(id, show).await;
+            assert_eq!(node.log(id), format!("{later}end\n"), "{id}");
+            assert!(later.contains("Seccomp:\t2\n") && later.contains("/made/up\n"), "{later}");
+        }
+        assert!(node.log("user").contains("Groups:\t77 1001"), "{}", node.log("user"));
+    });
+}
+
+#[test]
+fn capabilities() {
+    on_node(async |node| {
+        let caps = "grep -E 'CapBnd|CapEff' /proc/self/status | cut -f2";
+        let (_, text) = node.run_alone(caps, |_| {}).await;
+        assert_eq!(text, "00000000a80425fb\n00000000a80425fb\n");
+        let (_, text) = node
+            .run_alone(caps, |c| {
+                c.capabilities = Capabilities { add: vec!["NET_ADMIN".to_owned()], drop: vec!["ALL".to_owned()] };
+            })
+            .await;
+        assert_eq!(text, "0000000000001000\n0000000000001000\n");
+        let (_, text) = node.run_alone(&format!("{caps}; grep Seccomp: /proc/self/status; ls /dev | wc -l; mount -t tmpfs x /tmp && echo mounted; touch /sys/fs/cgroup/memory/x 2>&1 | grep -c 'Read-only'"), |c| {
+            c.privileged = true;
+        }).await;
+        let own = fs::read_to_string("/proc/self/status").unwrap();
+        let bounding = own.lines().find_map(|l| l.strip_prefix("CapBnd:\t")).unwrap();
+        assert!(text.starts_with(&format!("{bounding}\n{bounding}\nSeccomp:\t0\n")), "{text}");
+        assert!(text.contains("mounted\n0\n"), "{text}");
+    });
+}
+
+#[test]
+fn root_file_systems() {
+    on_node(async |node| {
+        let (exit, text) = node.run_alone("touch /x; echo $?; touch /tmp/y; id -u", |c| c.read_only_rootfs = true).await;
+        assert_eq!(exit.status.code, 0);
+        assert!(text.contains("Read-only file system") && text.contains("1\n"), "{text}");
+        // What one container writes, the next of the same image does not see.
+        node.run_alone("touch /bin/new; rm /bin/cat", |_| {}).await;
+        let (_, text) = node.run_alone("ls /bin/new /bin/cat", |_| {}).await;
+        assert!(text.contains("/bin/cat\n") && text.contains("No such file"), "{text}");
+        assert!(!node.image.layers[0].join("bin/new").exists());
+        let (_, text) = node.run_alone("cat /proc/keys; echo x > /proc/sys/kernel/domainname; ls /proc/acpi /sys/firmware | wc -l", |_| {}).await;
+        assert!(text.contains("Read-only file system"), "{text}");
+    });
+}
+
+#[test]
+fn mounts() {
+    on_node(async |node| {
+        let volume = node.folder.path().join("volume");
+        fs::create_dir(&volume).unwrap();
+        fs::write(volume.join("file"), "content\n").unwrap();
+        let mount = |source: &std::path::Path, destination: &str, readonly| Mount {
+            source: source.to_owned(),
+            destination: destination.into(),
+            readonly,
+            ..Mount::default()
+        };
+        let mounts = vec![
+            mount(&volume, "/data/deep", false),
+            mount(&volume, "/ro", true),
+            mount(&volume.join("file"), "/etc/hosts", false),
+            Mount {
+                kind: MountKind::Tmpfs,
+                destination: "/fast".into(),
+                options: vec!["size=1m".to_owned()],
+                ..Mount::default()
+            },
+        ];
+        let script = "cat /etc/hosts; echo new > /data/deep/new; touch /ro/x; echo $?; df /fast | tail -1 | awk '{print $1,$2}'";
+        let (_, text) = node.run_alone(script, |c| c.mounts = mounts).await;
+        assert!(text.starts_with("content\n") && text.contains("Read-only") && text.ends_with("tmpfs 1024\n"), "{text}");
+        assert_eq!(fs::read_to_string(volume.join("new")).unwrap(), "new\n");
+    });
+}
+
+#[test]
+fn the_program_of_the_shim_cannot_be_overwritten() {
+    on_node(async |node| {
+        let sandbox = node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
+        let exe = format!("/proc/{}/exe", sandbox.pid);
+        // Running files are busy anyway; a read-only mount says so before that.
+        let error = fs::File::options().append(true).open(&exe).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
+    });
+}
