@@ -11,6 +11,8 @@ mod follower;
 mod index;
 mod queue;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::os::unix::fs::DirBuilderExt;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use store::embedded::OpenError;
-use store::suite::{self, TestClock};
-use store::{Commit, CommitError, Durability, Embedded, Key, Op, Store, WallClock};
 use tempfile::TempDir;
+
+use super::OpenError;
+use crate::suite::{self, TestClock};
+use crate::{Commit, CommitError, Durability, Embedded, Key, Op, Store, WallClock};
 
 struct Fixture(TempDir);
 
@@ -114,7 +115,7 @@ struct Acknowledged {
 
 fn run_child_and_kill(folder: &Path, lines: usize) -> Acknowledged {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_writes_until_killed", "--nocapture"])
+        .args(["--exact", "embedded::tests::child_writes_until_killed", "--nocapture"])
         .env(CHILD, folder)
         .stdout(Stdio::piped())
         .spawn()
