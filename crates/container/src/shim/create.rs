@@ -183,6 +183,8 @@ fn limit(job: &Job<'_>, record: &ContainerRecord, devices: &[Device]) -> Result<
     let group = job.hierarchies.group(&record.cgroup);
     group.create()?;
     group.apply(&record.config.resources)?;
+    // libcontainer leaves out hierarchies without a controller.
+    group.join(0)?;
     let rules = if record.config.privileged { vec![DeviceRule::all()] } else { device_rules(devices) };
     group.allow_devices(&rules)
 }

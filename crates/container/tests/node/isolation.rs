@@ -14,16 +14,17 @@ fn a_sandbox_shares_network_ipc_and_host_name() {
         let sandbox = node.shims.run_sandbox(sandbox).await.unwrap();
         node.start(node.script("s", "a", "echo secret >/dev/shm/note; nc -l -p 5000 -e echo hello & sleep 1000")).await;
         node.start(node.script("s", "b", "sleep 1000")).await;
-        let show = "hostname; readlink /proc/self/ns/net /proc/self/ns/ipc /proc/self/ns/uts";
+        let show = "hostname; for n in net ipc uts; do readlink /proc/self/ns/$n; done";
         let (a, b) = (node.exec("a", show).await.1, node.exec("b", show).await.1);
         assert!(a == b && a.starts_with("host-s\n"), "{a} {b}");
         let netns = fs::read_link(&sandbox.netns).unwrap();
-        assert!(a.contains(netns.to_str().unwrap()) && netns != fs::read_link("/proc/self/ns/net").unwrap());
+        assert!(a.contains(netns.to_str().unwrap()), "{a} {netns:?}");
+        assert_ne!(netns, fs::read_link("/proc/self/ns/net").unwrap());
         let (code, text) = node.exec("b", "for i in $(seq 100); do [ -e /dev/shm/note ] && break; sleep 0.05; done; cat /dev/shm/note; nc 127.0.0.1 5000; cat /proc/sys/net/ipv4/ip_unprivileged_port_start").await;
         assert_eq!((code, text.as_str()), (0, "secret\nhello\n77\n"));
         // Not the mounts, and not the processes.
-        let (_, text) = node.exec("b", "readlink /proc/self/ns/mnt /proc/self/ns/pid; ps -o args | grep -c 'sleep 100[0]'").await;
-        let (_, other) = node.exec("a", "readlink /proc/self/ns/mnt /proc/self/ns/pid; echo 1").await;
+        let (_, text) = node.exec("b", "readlink /proc/self/ns/mnt; readlink /proc/self/ns/pid; ps -o args | grep -c 'sleep 100[0]'").await;
+        let (_, other) = node.exec("a", "readlink /proc/self/ns/mnt; readlink /proc/self/ns/pid; echo 1").await;
         assert!(text.ends_with("\n1\n") && text != other, "{text} {other}");
         // Another sandbox sees none of it.
         let (_, text) = node.run_alone("ls /dev/shm; hostname", |_| {}).await;
@@ -42,9 +43,9 @@ fn processes_can_be_shared() {
         node.shims.run_sandbox(sandbox).await.unwrap();
         node.start(node.script("s", "a", "sleep 12345")).await;
         node.start(node.script("s", "b", "sleep 1000")).await;
-        let (code, text) = node.exec("b", "pgrep -f 'sleep 1234[5]' | wc -l; ls /proc/1/root/ 2>&1 | head -1; kill -9 $(pgrep -f '^sleep 1234[5]')").await;
+        let (code, text) = node.exec("b", "pidof sleep | wc -w; ls /proc/1/root/ 2>&1 | head -1; kill -9 $(ps -o pid,args | grep 'sleep 1234[5]' | head -1 | awk '{print $1}')").await;
         assert_eq!(code, 0, "{text}");
-        assert!(text.contains("ermission denied") || text.starts_with("1\n"), "{text}");
+        assert!(text.contains("ermission denied") || text.contains("ermission"), "{text}");
         assert!(!text.contains("bin"), "the host's files are visible: {text}");
         crate::support::eventually("the other container ends", || {
             matches!(node.shims.status("a").unwrap().state, container::ContainerState::Exited(_))
@@ -192,9 +193,7 @@ fn mounts() {
 fn the_program_of_the_shim_cannot_be_overwritten() {
     on_node(async |node| {
         let sandbox = node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
-        let exe = format!("/proc/{}/exe", sandbox.pid);
-        // Running files are busy anyway; a read-only mount says so before that.
-        let error = fs::File::options().append(true).open(&exe).unwrap_err();
-        assert_eq!(error.raw_os_error(), Some(libc::EROFS), "{error}");
+        let file_system = rustix::fs::statvfs(format!("/proc/{}/exe", sandbox.pid)).unwrap();
+        assert!(file_system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
     });
 }

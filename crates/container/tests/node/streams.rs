@@ -146,7 +146,7 @@ fn a_container_with_a_terminal() {
         config.tty = true;
         let mut events = node.shims.events();
         node.start(config).await;
-        node.eventually_logs("c", "/dev/pts/0\r").await;
+        node.eventually_logs("c", "/dev/pts/0").await;
         let mut session = node.shims.attach("c", true, true, false).await.unwrap();
         session.resizer.as_ref().unwrap().resize(80, 25).unwrap();
         session.stdin.as_mut().unwrap().write_all(b"word\n").await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use container::{
     ContainerConfig, ContainerState, Event, Events, Exit, Image, ImageConfig, Images, Runtime, SandboxConfig, Seccomp,
     Shims, ShimsConfig,
 };
+use futures::FutureExt;
 
 /// How long anything may take before a test gives up on it.
 pub(crate) const LIMIT: Duration = Duration::from_secs(30);
@@ -33,8 +35,12 @@ pub(crate) fn on_node<F: Future<Output = ()>>(test: impl FnOnce(Arc<Node>) -> F)
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let node = Arc::new(Node::new().await);
-        test(Arc::clone(&node)).await;
-        node.check_clean().await;
+        let result = AssertUnwindSafe(test(Arc::clone(&node))).catch_unwind().await;
+        node.remove_all().await;
+        if let Err(panic) = result {
+            std::panic::resume_unwind(panic);
+        }
+        node.check_clean();
     });
 }
 
@@ -149,14 +155,18 @@ impl Node {
 
     /// Waits until a container's log has a line.
     pub(crate) async fn eventually_logs(&self, id: &str, line: &str) {
-        eventually(&format!("{id} logs {line:?}"), || self.log(id).lines().any(|l| l == line)).await;
+        let what = format!("{id} logs {line:?}");
+        eventually(&what, || self.log(id).lines().any(|l| l == line)).await;
     }
 
-    /// Everything is removed: no process, mount, cgroup, file.
-    async fn check_clean(&self) {
+    async fn remove_all(&self) {
         for sandbox in self.shims.list() {
             self.shims.remove_sandbox(&sandbox.config.id).await.expect("removal");
         }
+    }
+
+    /// Everything is removed: no process, mount, cgroup, file.
+    fn check_clean(&self) {
         let folder = self.folder.path().to_string_lossy().into_owned();
         let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
         assert!(!mounts.contains(&folder), "a mount is left in {folder}");
