@@ -3,7 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Wall time now.
-#[expect(clippy::disallowed_methods, reason = "this crate depends on no other of ours, and the shim has no daemon to ask")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this crate depends on no other of ours, and the shim has no daemon to ask"
+)]
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -75,7 +75,10 @@ impl Fake {
     }
 
     /// Answers execs: from container id and request to exit code and standard output.
-    pub fn on_exec(mut self, answer: impl Fn(&str, &ExecConfig) -> Result<(i32, String)> + Send + Sync + 'static) -> Self {
+    pub fn on_exec(
+        mut self,
+        answer: impl Fn(&str, &ExecConfig) -> Result<(i32, String)> + Send + Sync + 'static,
+    ) -> Self {
         self.on_exec = Box::new(answer);
         self
     }

@@ -42,21 +42,47 @@ pub(crate) struct Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Call {
     /// First of all, once: the folder of the sandbox. Descriptor: the listening socket.
-    Boot { version: u32, folder: PathBuf },
+    Boot {
+        version: u32,
+        folder: PathBuf,
+    },
     /// Descriptors: the sources of the bind mounts, in order.
-    Create { id: String },
-    Start { id: String },
-    Signal { id: String, signal: i32 },
+    Create {
+        id: String,
+    },
+    Start {
+        id: String,
+    },
+    Signal {
+        id: String,
+        signal: i32,
+    },
     /// Drops a container whose processes were killed; the reply comes when its main process is gone.
-    Forget { id: String },
+    Forget {
+        id: String,
+    },
     /// Descriptors: standard input, output and error; none with a terminal, whose master comes back with the reply.
-    Exec { id: String, exec: u64, config: Box<ExecConfig> },
+    Exec {
+        id: String,
+        exec: u64,
+        config: Box<ExecConfig>,
+    },
     /// Kills a process started by this connection.
-    KillExec { exec: u64 },
+    KillExec {
+        exec: u64,
+    },
     /// Descriptors: where to copy the streams that are wanted. With the reply come the write end of standard input, or the terminal.
-    Attach { id: String, stdout: bool, stderr: bool },
-    CloseStdin { id: String },
-    ReopenLog { id: String },
+    Attach {
+        id: String,
+        stdout: bool,
+        stderr: bool,
+    },
+    CloseStdin {
+        id: String,
+    },
+    ReopenLog {
+        id: String,
+    },
     List,
     /// Ends the shim when all its containers have ended.
     Stop,

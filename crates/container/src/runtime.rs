@@ -279,7 +279,8 @@ pub trait Runtime: Send + Sync + 'static {
     async fn exec_sync(&self, id: &str, command: Vec<String>, timeout: Option<Duration>) -> Result<ExecOutput> {
         let config = ExecConfig { command, stdout: true, stderr: true, timeout, ..ExecConfig::default() };
         let session = self.exec(id, config).await?;
-        let (stdout, stderr, exit) = futures::join!(read_bounded(session.stdout), read_bounded(session.stderr), session.exit);
+        let (stdout, stderr, exit) =
+            futures::join!(read_bounded(session.stdout), read_bounded(session.stderr), session.exit);
         Ok(ExecOutput { status: exit?, stdout: stdout?, stderr: stderr? })
     }
 }

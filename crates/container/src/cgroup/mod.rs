@@ -52,7 +52,8 @@ struct Hierarchy {
 impl Hierarchies {
     /// Looks at what is mounted.
     pub fn detect() -> Result<Self> {
-        let mountinfo = fs::read_to_string("/proc/self/mountinfo").map_err(Error::io("reading /proc/self/mountinfo"))?;
+        let mountinfo =
+            fs::read_to_string("/proc/self/mountinfo").map_err(Error::io("reading /proc/self/mountinfo"))?;
         let mut found = Self::parse(&mountinfo);
         if found.version == Version::V2 {
             let mut mounts = (*found.mounts).clone();
@@ -120,6 +121,19 @@ impl Cgroup {
         &self.path
     }
 
+    /// Where the group's folders are and what a container calls them: on v1 a name for each controller, on v2 nothing.
+    pub(crate) fn views(&self) -> Vec<(PathBuf, String)> {
+        if self.hierarchies.version == Version::V2 {
+            return Vec::new();
+        }
+        let name = |controller: &str| controller.strip_prefix("name=").unwrap_or(controller).to_owned();
+        let of = |h: &Hierarchy| {
+            let folder = h.mount_point.join(&self.path);
+            h.controllers.iter().map(|c| (folder.clone(), name(c))).collect::<Vec<_>>()
+        };
+        self.hierarchies.mounts.iter().flat_map(of).collect()
+    }
+
     /// A group beneath this one.
     pub fn child(&self, name: &str) -> Self {
         Self { hierarchies: self.hierarchies.clone(), path: format!("{}/{name}", self.path) }
@@ -180,13 +194,17 @@ impl Cgroup {
         }
     }
 
-    /// Moves a process into the group; 0 is the caller.
+    /// Moves a process into the group; 0 is the caller. The first join in a while takes the kernel some ten milliseconds.
     pub fn join(&self, pid: u32) -> Result<()> {
-        for folder in self.folders() {
-            let file = folder.join("cgroup.procs");
-            fs::write(&file, pid.to_string()).map_err(Error::io(format!("joining {}", file.display())))?;
-        }
-        Ok(())
+        self.folders().try_for_each(|folder| join(&folder, pid))
+    }
+
+    /// Moves a process into the group of those hierarchies that have only a name (`name=systemd`).
+    pub fn join_named(&self, pid: u32) -> Result<()> {
+        let named = |h: &&Hierarchy| h.controllers.iter().all(|c| c.starts_with("name="));
+        let v1 = self.hierarchies.version == Version::V1;
+        let named = self.hierarchies.mounts.iter().filter(|_| v1).filter(named);
+        named.map(|h| h.mount_point.join(&self.path)).try_for_each(|folder| join(&folder, pid))
     }
 
     /// Processes in the group and beneath it.
@@ -243,6 +261,11 @@ impl Cgroup {
     fn folders(&self) -> impl Iterator<Item = PathBuf> {
         self.folders_of_all().into_iter().filter(|f| f.exists())
     }
+}
+
+fn join(folder: &Path, pid: u32) -> Result<()> {
+    let file = folder.join("cgroup.procs");
+    fs::write(&file, pid.to_string()).map_err(Error::io(format!("joining {}", file.display())))
 }
 
 /// Hands the controllers of a v2 group down to its children. Refusals show up later, where a file is missing.
@@ -328,7 +351,8 @@ mod tests {
 
     #[test]
     fn a_machine_with_only_cgroup2_is_v2() {
-        let found = Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate");
+        let found =
+            Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate");
         assert_eq!(found.version, Version::V2);
         assert_eq!(found.group("/a/b/").path(), "a/b");
     }

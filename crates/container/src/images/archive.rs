@@ -136,7 +136,8 @@ impl Document {
     }
 
     fn fits(&self) -> bool {
-        (self.os.is_empty() || self.os == "linux") && (self.architecture.is_empty() || self.architecture == architecture())
+        (self.os.is_empty() || self.os == "linux")
+            && (self.architecture.is_empty() || self.architecture == architecture())
     }
 }
 
@@ -233,7 +234,11 @@ impl Spooled {
     /// A document that must be what its digest says.
     fn checked(&self, digest: &str) -> ImageResult<Vec<u8>> {
         let bytes = self.document(&blob_path(digest)?)?;
-        if sha256(&bytes) == digest { Ok(bytes) } else { Err(ImageError::invalid(format!("blob {digest} has other content"))) }
+        if sha256(&bytes) == digest {
+            Ok(bytes)
+        } else {
+            Err(ImageError::invalid(format!("blob {digest} has other content")))
+        }
     }
 
     fn import_oci(&self, layers: &Layers, progress: &OnProgress) -> ImageResult<Vec<(ImageId, Record)>> {
@@ -257,9 +262,8 @@ impl Spooled {
 
     /// The manifest for this machine that a descriptor leads to.
     fn choose(&self, descriptor: &Descriptor, depth: usize) -> ImageResult<Option<Descriptor>> {
-        let fits = |d: &Descriptor| {
-            d.platform.as_ref().is_none_or(|p| p.os == "linux" && p.architecture == architecture())
-        };
+        let fits =
+            |d: &Descriptor| d.platform.as_ref().is_none_or(|p| p.os == "linux" && p.architecture == architecture());
         if !fits(descriptor) {
             return Ok(None);
         }
@@ -353,8 +357,13 @@ impl Spooled {
             add(layers, file, layer, progress)?;
         }
         let tags = image.repo_tags.unwrap_or_default();
-        let tags: BTreeSet<String> = tags.iter().map(|tag| Reference::parse(tag)).collect::<ImageResult<Vec<_>>>()?
-            .iter().filter_map(Reference::tagged).collect();
+        let tags: BTreeSet<String> = tags
+            .iter()
+            .map(|tag| Reference::parse(tag))
+            .collect::<ImageResult<Vec<_>>>()?
+            .iter()
+            .filter_map(Reference::tagged)
+            .collect();
         let size = bytes.len() as u64 + list.iter().map(|l| l.size).sum::<u64>();
         let id = ImageId(sha256(&bytes));
         Ok((id, Record { tags, digests: BTreeSet::new(), size, config: document.config(), layers: list }))

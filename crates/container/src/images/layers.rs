@@ -93,11 +93,15 @@ impl Layers {
         let file = File::open(blob).map_err(ImageError::io(doing()))?;
         let size = file.metadata().map_err(ImageError::io(doing()))?.len();
         let counted = Counted { inner: file, done: 0, tell: on_read };
-        let mut plain = Hashed::new(decompress(BufReader::with_capacity(1 << 16, counted)).map_err(ImageError::io(doing()))?);
+        let mut plain =
+            Hashed::new(decompress(BufReader::with_capacity(1 << 16, counted)).map_err(ImageError::io(doing()))?);
         let folder = self.unpack(&mut plain, SMALL.max(size.saturating_mul(MAX_RATIO)))?;
         let diff_id = plain.finish().map_err(|e| ImageError::invalid(format!("layer: {e}")))?;
         if diff_id != layer.diff_id {
-            return Err(ImageError::invalid(format!("layer {} has content {diff_id}, not {}", layer.digest, layer.diff_id)));
+            return Err(ImageError::invalid(format!(
+                "layer {} has content {diff_id}, not {}",
+                layer.digest, layer.diff_id
+            )));
         }
         self.keep(&folder, &layer.chain_id)
     }

@@ -75,11 +75,7 @@ pub(super) async fn fetch(
 }
 
 /// Unpacks what was transferred.
-pub(super) fn install(
-    fetched: Fetched,
-    layers: &Layers,
-    progress: &OnProgress,
-) -> ImageResult<(ImageId, Record)> {
+pub(super) fn install(fetched: Fetched, layers: &Layers, progress: &OnProgress) -> ImageResult<(ImageId, Record)> {
     for (layer, blob) in &fetched.blobs {
         match blob {
             Some(blob) => add(layers, blob.path(), layer, progress)?,

@@ -125,9 +125,9 @@ fn is_registry(text: &str) -> bool {
 /// Words of lower-case letters and digits, joined by one `.`, one or two `_`, or any number of `-`.
 fn is_component(text: &str) -> bool {
     let word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let joints_fine = text.split(word).all(|joint| {
-        joint.is_empty() || matches!(joint, "." | "_" | "__") || joint.chars().all(|c| c == '-')
-    });
+    let joints_fine = text
+        .split(word)
+        .all(|joint| joint.is_empty() || matches!(joint, "." | "_" | "__") || joint.chars().all(|c| c == '-'));
     text.starts_with(word) && text.ends_with(word) && joints_fine
 }
 

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layers::{Layer, Layers};
 use super::reference::{Reference, is_digest};
-use super::{
-    Credentials, Image, ImageConfig, ImageError, ImageId, ImageResult, OnProgress, archive, layers, pull,
-};
+use super::{Credentials, Image, ImageConfig, ImageError, ImageId, ImageResult, OnProgress, archive, layers, pull};
 
 const REFERENCES: &str = "references.json";
 

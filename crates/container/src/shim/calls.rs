@@ -75,11 +75,13 @@ impl Server {
         let folder = self.sandbox.folder.join(id);
         let record: ContainerRecord = records::read(&folder, records::CONTAINER)?;
         let config = &record.config;
-        let log = Log::open(&config.log_path).map_err(Error::io(format!("opening log {}", config.log_path.display())))?;
+        let log =
+            Log::open(&config.log_path).map_err(Error::io(format!("opening log {}", config.log_path.display())))?;
         let pipes = if config.tty { None } else { Some(Pipes::new(config)?) };
         let stdio = pipes.as_ref().map(|p| numbers(&p.theirs)).unwrap_or_default();
         let (sandbox, sources) = (&self.sandbox, numbers(sources));
-        let keep: Vec<_> = stdio.iter().chain(&sources).copied().chain(sandbox.shm.as_ref().map(AsRawFd::as_raw_fd)).collect();
+        let keep: Vec<_> =
+            stdio.iter().chain(&sources).copied().chain(sandbox.shm.as_ref().map(AsRawFd::as_raw_fd)).collect();
         let job = create::Job {
             folder: &folder,
             sandbox: &sandbox.config,

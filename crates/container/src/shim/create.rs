@@ -18,7 +18,7 @@ use super::rootfs::{Detached, Stage, adopt, make_folders};
 use super::spec::{self, Device, Facts};
 use super::users::{self, Identity};
 use crate::capabilities;
-use crate::cgroup::{DeviceRule, Hierarchies, Version};
+use crate::cgroup::{DeviceRule, Hierarchies};
 use crate::config::{MountKind, SandboxConfig, Seccomp};
 use crate::error::{Error, Result};
 use crate::records::{self, ContainerRecord};
@@ -87,13 +87,13 @@ pub(super) fn run(job: &Job<'_>, reporter: &Reporter) -> Result<()> {
         pod_init: job.pod_init,
         seccomp: seccomp(&record, &capabilities)?,
         devices: &devices,
-        cgroup_namespace: job.hierarchies.version() == Version::V2 && !config.privileged,
+        cgroups: &job.hierarchies.group(&record.cgroup).views(),
     };
     records::write(job.folder, records::SPEC, &spec::spec(&record, &facts))?;
-    build(job, config.tty, reporter)
+    build(job, config.tty, &record.cgroup, reporter)
 }
 
-fn build(job: &Job<'_>, tty: bool, reporter: &Reporter) -> Result<()> {
+fn build(job: &Job<'_>, tty: bool, cgroup: &str, reporter: &Reporter) -> Result<()> {
     let failed = |e: libcontainer::error::LibcontainerError| Error::Container(chain(&e));
     let mut builder = ContainerBuilder::new(OCI_ID.to_owned(), SyscallType::default())
         .with_executor(Launcher { report: reporter.as_raw() })
@@ -110,15 +110,12 @@ fn build(job: &Job<'_>, tty: bool, reporter: &Reporter) -> Result<()> {
             _ => builder.with_stderr(fd),
         };
     }
-    let container = builder
-        .as_init(job.folder)
-        .with_systemd(false)
-        .with_detach(true)
-        .as_sibling(true)
-        .build()
-        .map_err(failed)?;
+    let container =
+        builder.as_init(job.folder).with_systemd(false).with_detach(true).as_sibling(true).build().map_err(failed)?;
     let pid = container.pid().ok_or_else(|| Error::Container("the new container has no process".to_owned()))?;
     let pid = u32::try_from(pid.as_raw()).map_err(|_| Error::Container("pid out of range".to_owned()))?;
+    // libcontainer leaves out hierarchies without a controller. Joining any is slow, but not soon after another.
+    job.hierarchies.group(cgroup).join_named(pid)?;
     let master = console.map(|listener| receive_console(&listener)).transpose()?;
     reporter.send(&Report::Process { pid }, master.as_ref().map(std::os::fd::AsFd::as_fd));
     Ok(())
@@ -183,8 +180,6 @@ fn limit(job: &Job<'_>, record: &ContainerRecord, devices: &[Device]) -> Result<
     let group = job.hierarchies.group(&record.cgroup);
     group.create()?;
     group.apply(&record.config.resources)?;
-    // libcontainer leaves out hierarchies without a controller.
-    group.join(0)?;
     let rules = if record.config.privileged { vec![DeviceRule::all()] } else { device_rules(devices) };
     group.allow_devices(&rules)
 }

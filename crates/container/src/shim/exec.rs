@@ -39,7 +39,8 @@ pub(super) struct Job<'a> {
 pub(super) fn run(job: &Job<'_>, reporter: &Reporter) -> Result<()> {
     let path = job.folder.join(records::SPEC);
     let spec = Spec::load(&path).map_err(|e| Error::Container(format!("reading {}: {e}", path.display())))?;
-    let main = i32::try_from(job.main).ok().and_then(Pid::from_raw).ok_or_else(|| Error::Container("no pid".to_owned()))?;
+    let main =
+        i32::try_from(job.main).ok().and_then(Pid::from_raw).ok_or_else(|| Error::Container("no pid".to_owned()))?;
     let container = pidfd_open(main, PidfdFlags::empty()).map_err(Error::io("opening the container's process"))?;
     set_oom_score(job.oom_score_adj);
     job.cgroup.join(0)?;

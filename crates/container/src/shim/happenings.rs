@@ -6,11 +6,11 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
 use super::container::{Asker, Container};
+use super::duplicate;
 use super::log::StreamName;
 use super::report::{Received, Report, receive};
 use super::server::Server;
 use super::streams::{Outcome, Stream};
-use super::duplicate;
 use crate::clock::now;
 use crate::protocol::{Failure, Message, Reply};
 use crate::runtime::{Exit, ExitStatus};

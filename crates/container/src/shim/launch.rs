@@ -32,15 +32,10 @@ impl Launcher {
 impl Executor for Launcher {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let (args, env) = command(spec);
-        find(&args, &env)
-            .map(|_| ())
-            .map_err(|failure| ExecutorValidationError::ArgValidationError(self.fail(failure)))
+        find(&args, &env).map(|_| ()).map_err(|failure| ExecutorValidationError::ArgValidationError(self.fail(failure)))
     }
 
-    fn setup_envs(
-        &self,
-        _envs: std::collections::HashMap<String, String>,
-    ) -> Result<(), ExecutorSetEnvsError> {
+    fn setup_envs(&self, _envs: std::collections::HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {
         // The environment is given to execve, in the order it was asked for.
         Ok(())
     }
@@ -122,10 +117,9 @@ pub(super) fn become_program(program: &str, args: &[String], env: &[String]) -> 
     let errno = Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOEXEC);
     match errno {
         // The file is there: its interpreter is not.
-        Errno::NOENT => Failure::CommandNotFound {
-            command: program.to_owned(),
-            detail: "no such file or directory".to_owned(),
-        },
+        Errno::NOENT => {
+            Failure::CommandNotFound { command: program.to_owned(), detail: "no such file or directory".to_owned() }
+        }
         other => not_executable(program, other),
     }
 }

@@ -62,6 +62,12 @@ struct Sandbox {
     pod_init: Option<u32>,
 }
 
+impl Sandbox {
+    fn join_own_group(&self) -> Result<()> {
+        self.hierarchies.group(&self.config.cgroup_parent).child(CGROUP).join(0)
+    }
+}
+
 fn run() -> Result<()> {
     let socket = take_socket()?;
     detach()?;
@@ -75,11 +81,15 @@ fn run() -> Result<()> {
         Ok(_) => Reply::Booted { version: VERSION, pid: std::process::id() },
         Err(e) => Reply::Failed(crate::protocol::Failure::Other(e.to_string())),
     };
-    let mut frame =
-        Frame::new(&Message::Reply { to: id, reply }, Vec::new()).map_err(Error::io("encoding a reply"))?;
+    let mut frame = Frame::new(&Message::Reply { to: id, reply }, Vec::new()).map_err(Error::io("encoding a reply"))?;
     frame.send(&socket).map_err(Error::io("answering the daemon"))?;
+    let sandbox = booted?;
+    if sandbox.pod_init.is_none() {
+        // Slow, so the daemon need not wait for it: it sees to the network meanwhile.
+        sandbox.join_own_group()?;
+    }
     let listener = fds.into_iter().next().ok_or_else(|| Error::Protocol("no listening socket".to_owned()))?;
-    Server::new(booted?, listener, socket)?.run()
+    Server::new(sandbox, listener, socket)?.run()
 }
 
 /// Moves the socket away from standard input, where `/dev/null` takes its place.
@@ -123,22 +133,25 @@ fn boot(folder: PathBuf) -> Result<Sandbox> {
     let group = hierarchies.group(&config.cgroup_parent);
     group.create()?;
     group.apply(&config.resources)?;
-    let own = group.child(CGROUP);
-    own.create()?;
-    own.join(0)?;
+    group.child(CGROUP).create()?;
     namespaces::enter(&config)?;
     let scratch = folder.join("scratch");
     std::fs::create_dir_all(&scratch).map_err(Error::io(format!("making {}", scratch.display())))?;
     let shm = namespaces::shm_holder(&config, &scratch)?;
-    let pod_init = match config.namespaces.pid {
-        NamespaceMode::Sandbox => Some(namespaces::pod_init(&scratch)?),
-        NamespaceMode::Container | NamespaceMode::Host | NamespaceMode::Path(_) => None,
-    };
+    let mut sandbox = Sandbox { folder, config, hierarchies, shm, pod_init: None };
+    match sandbox.config.namespaces.pid {
+        NamespaceMode::Sandbox => {
+            // The sandbox's init shall be born in the cgroup.
+            sandbox.join_own_group()?;
+            sandbox.pod_init = Some(namespaces::pod_init(&scratch)?);
+        }
+        NamespaceMode::Container | NamespaceMode::Host | NamespaceMode::Path(_) => {}
+    }
     let pid = std::process::id();
     let start_time =
         records::start_time(pid).ok_or_else(|| Error::Container("no start time of the shim".to_owned()))?;
-    records::write(&folder, records::SHIM, &ShimRecord { pid, start_time })?;
-    Ok(Sandbox { folder, config, hierarchies, shm, pod_init })
+    records::write(&sandbox.folder, records::SHIM, &ShimRecord { pid, start_time })?;
+    Ok(sandbox)
 }
 
 /// Both ends of a pipe as numbers' owners, closed on exec.

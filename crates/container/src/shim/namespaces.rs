@@ -95,7 +95,11 @@ pub(super) fn shm_holder(config: &SandboxConfig, folder: &Path) -> Result<Option
             drop(done_write);
             // Its status adds nothing to what the pipe said.
             let _ = waitpid(child, None);
-            if ready == 1 { Ok(Some(holder?.into())) } else { Err(Error::Container("mounting /dev/shm failed".to_owned())) }
+            if ready == 1 {
+                Ok(Some(holder?.into()))
+            } else {
+                Err(Error::Container("mounting /dev/shm failed".to_owned()))
+            }
         }
     }
 }
@@ -115,9 +119,7 @@ pub(super) fn bare_root(folder: &Path, options: &str) -> nix::Result<()> {
 pub(super) fn pod_init(folder: &Path) -> Result<u32> {
     let (ready_read, ready_write) = rustix::pipe::pipe().map_err(Error::io("making a pipe"))?;
     // SAFETY: a clone without shared memory is a fork; the shim has one thread.
-    let child = unsafe {
-        libc::syscall(libc::SYS_clone, libc::CLONE_NEWPID | libc::SIGCHLD, 0, 0, 0, 0)
-    };
+    let child = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_NEWPID | libc::SIGCHLD, 0, 0, 0, 0) };
     if child < 0 {
         return Err(Error::io("making a pid namespace")(std::io::Error::last_os_error()));
     }

@@ -34,9 +34,8 @@ impl Detached {
     /// A copy of the root of another mount namespace.
     pub(super) fn root_of(namespace: &OwnedFd) -> Result<Self> {
         let own = fs::File::open("/proc/self/ns/mnt").map_err(Error::io("opening the mount namespace"))?;
-        let enter = |ns: &dyn AsFd| {
-            setns(ns.as_fd(), CloneFlags::CLONE_NEWNS).map_err(Error::io("entering a mount namespace"))
-        };
+        let enter =
+            |ns: &dyn AsFd| setns(ns.as_fd(), CloneFlags::CLONE_NEWNS).map_err(Error::io("entering a mount namespace"));
         enter(namespace)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let tree = open_tree(rustix::fs::CWD, "/", flags).map_err(Error::io("cloning /dev/shm"));
@@ -128,7 +127,9 @@ impl Stage {
         let base = format!("lowerdir={},upperdir=u,workdir=w", lower.join(":"));
         let try_mount = |options: &str| mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options));
         // A writable layer need not survive a power cut: `volatile` spares the syncs. Kernels before 5.10 do not know it.
-        try_mount(&format!("{base},volatile")).or_else(|_| try_mount(&base)).map_err(Error::io("mounting the root file system"))?;
+        try_mount(&format!("{base},volatile"))
+            .or_else(|_| try_mount(&base))
+            .map_err(Error::io("mounting the root file system"))?;
         nix::unistd::chdir("/").map_err(Error::io(doing()))?;
         Ok(root)
     }

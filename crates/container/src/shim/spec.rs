@@ -26,8 +26,11 @@ const MASKED: [&str; 12] = [
     "/sys/firmware",
 ];
 
-/// Read-only for containers, as upstream's runtimes do.
+/// Read-only for containers whose `/proc` is masked, as upstream's runtimes do.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Where a container sees its cgroups.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// What the worker found out before the specification can be written.
 pub(super) struct Facts<'a> {
@@ -44,8 +47,8 @@ pub(super) struct Facts<'a> {
     pub(super) pod_init: Option<u32>,
     pub(super) seccomp: Option<Value>,
     pub(super) devices: &'a [Device],
-    /// The cgroup namespace is the container's own (v2).
-    pub(super) cgroup_namespace: bool,
+    /// The container's cgroup in each v1 hierarchy, and its name there; empty on v2, where it has a namespace of its own.
+    pub(super) cgroups: &'a [(PathBuf, String)],
 }
 
 /// A device node to be made.
@@ -70,10 +73,15 @@ pub(super) fn spec(record: &ContainerRecord, facts: &Facts<'_>) -> Value {
         "devices": facts.devices.iter().map(device).collect::<Vec<_>>(),
         "rootfsPropagation": if bidirectional(record) { "shared" } else { "slave" },
     });
+    let mut read_only: Vec<&str> = Vec::new();
     if !config.privileged && !config.unmasked_proc {
         linux["maskedPaths"] = json!(MASKED);
-        linux["readonlyPaths"] = json!(READ_ONLY);
+        read_only.extend(READ_ONLY);
     }
+    if !config.privileged {
+        read_only.push(CGROUPS);
+    }
+    linux["readonlyPaths"] = json!(read_only);
     if let Some(seccomp) = &facts.seccomp {
         linux["seccomp"] = seccomp.clone();
     }
@@ -162,7 +170,7 @@ fn namespaces(facts: &Facts<'_>) -> Vec<Value> {
         }
         (NamespaceMode::Container | NamespaceMode::Sandbox, _) => list.push(json!({ "type": "pid" })),
     }
-    if facts.cgroup_namespace {
+    if facts.cgroups.is_empty() {
         list.push(json!({ "type": "cgroup" }));
     }
     list
@@ -170,22 +178,22 @@ fn namespaces(facts: &Facts<'_>) -> Vec<Value> {
 
 fn mounts(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Value> {
     let config = &record.config;
-    let mount = |kind: &str, destination: &str, options: &[&str]| {
-        json!({ "type": kind, "source": kind, "destination": destination, "options": options })
-    };
-    let sys: &[&str] = if config.privileged { &["nosuid", "noexec", "nodev"] } else { &["nosuid", "noexec", "nodev", "ro"] };
+    let mount = |kind: &str, destination: &str, options: &[&str]| json!({ "type": kind, "source": kind, "destination": destination, "options": options });
+    let sys: &[&str] =
+        if config.privileged { &["nosuid", "noexec", "nodev"] } else { &["nosuid", "noexec", "nodev", "ro"] };
     let mut list = vec![
         mount("proc", "/proc", &["nosuid", "noexec", "nodev"]),
         mount("tmpfs", "/dev", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
         mount("devpts", "/dev/pts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
         mount("mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"]),
         mount("sysfs", "/sys", sys),
-        json!({ "type": "cgroup", "source": "cgroup", "destination": "/sys/fs/cgroup", "options": sys }),
     ];
+    list.extend(cgroup_mounts(facts, sys));
     let shm = facts.shm.unwrap_or(Path::new("/dev/shm"));
     list.push(json!({
         "type": "bind", "source": shm, "destination": "/dev/shm", "options": ["rbind", "nosuid", "noexec", "nodev"],
     }));
+    let defaults = list.len();
     let mut binds = facts.binds.iter();
     for request in &config.mounts {
         match request.kind {
@@ -205,13 +213,27 @@ fn mounts(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Value> {
     }
     // A caller's mount replaces a default one at the same place.
     let own: BTreeSet<&Path> = config.mounts.iter().map(|m| m.destination.as_path()).collect();
-    let defaults = 7;
     let mut index = 0;
     list.retain(|m| {
         index += 1;
         index > defaults || !m["destination"].as_str().is_some_and(|d| own.contains(Path::new(d)))
     });
     list
+}
+
+/// libcontainer would mount the groups of v1 writable, and those that its caller is in.
+fn cgroup_mounts(facts: &Facts<'_>, options: &[&str]) -> Vec<Value> {
+    if facts.cgroups.is_empty() {
+        return vec![json!({ "type": "cgroup", "source": "cgroup", "destination": CGROUPS, "options": options })];
+    }
+    let parent = json!({
+        "type": "tmpfs", "source": "tmpfs", "destination": CGROUPS, "options": ["nosuid", "noexec", "nodev", "mode=755"],
+    });
+    let rest: Vec<&str> = ["bind"].iter().chain(options).copied().collect();
+    let groups = facts.cgroups.iter().map(|(source, name)| {
+        json!({ "type": "bind", "source": source, "destination": format!("{CGROUPS}/{name}"), "options": rest })
+    });
+    std::iter::once(parent).chain(groups).collect()
 }
 
 fn bind(source: &Path, request: &Mount) -> Value {
@@ -277,7 +299,8 @@ fn walk_devices(folder: &Path, devices: &mut Vec<Device>) {
                 walk_devices(&path, devices);
             }
         } else if !kind.is_symlink() && name != "console" && name != "ptmx" {
-            let mapping = DeviceMapping { host_path: path.clone(), container_path: path, permissions: "rwm".to_owned() };
+            let mapping =
+                DeviceMapping { host_path: path.clone(), container_path: path, permissions: "rwm".to_owned() };
             devices.extend(look_up(&mapping));
         }
     }
@@ -341,7 +364,7 @@ mod tests {
             pod_init: None,
             seccomp: None,
             devices: &[],
-            cgroup_namespace: false,
+            cgroups: &[],
         };
         let list = mounts(&record(config, ImageConfig::default()), &facts);
         let sources: Vec<&str> =

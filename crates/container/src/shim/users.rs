@@ -119,7 +119,11 @@ mod tests {
     fn check(wanted: User, image_user: &str, want: (u32, u32, &[u32], &str)) {
         let got = identity(PASSWD, GROUP, &wanted, image_user).unwrap();
         let (uid, gid, groups, home) = want;
-        assert_eq!(got, Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() }, "{wanted:?} {image_user:?}");
+        assert_eq!(
+            got,
+            Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() },
+            "{wanted:?} {image_user:?}"
+        );
     }
 
     #[test]
@@ -131,11 +135,7 @@ mod tests {
         check(none(), "1234:5", (1234, 5, &[5], "/"));
         check(User { uid: Some(1000), ..none() }, "root", (1000, 1001, &[10, 50, 1001], "/home/app"));
         check(User { uid: Some(1000), strict_groups: true, ..none() }, "", (1000, 1001, &[1001], "/home/app"));
-        check(
-            User { uid: Some(7), gid: Some(8), supplementary_gids: vec![9], ..none() },
-            "app",
-            (7, 8, &[8, 9], "/"),
-        );
+        check(User { uid: Some(7), gid: Some(8), supplementary_gids: vec![9], ..none() }, "app", (7, 8, &[8, 9], "/"));
         check(User { name: Some("app".to_owned()), ..none() }, "root", (1000, 1001, &[10, 50, 1001], "/home/app"));
     }
 

@@ -146,8 +146,12 @@ impl Shims {
     }
 }
 
-type Streams =
-    (Option<crate::runtime::Input>, Option<crate::runtime::Output>, Option<crate::runtime::Output>, Option<crate::runtime::Resizer>);
+type Streams = (
+    Option<crate::runtime::Input>,
+    Option<crate::runtime::Output>,
+    Option<crate::runtime::Output>,
+    Option<crate::runtime::Resizer>,
+);
 
 async fn start_exec(connection: &Connection, id: &str, exec: u64, config: ExecConfig) -> Result<Streams> {
     let wanted = [config.stdin, config.stdout, config.stderr];

@@ -105,9 +105,9 @@ impl Shims {
         };
         let group = self.group(&record.config.cgroup_parent);
         let folder = self.sandbox_folder(id);
-        let groups: Vec<Cgroup> = self.table.with(id, |entry| {
-            entry.containers.values().map(|held| self.group(&held.record.cgroup)).collect()
-        })?;
+        let groups: Vec<Cgroup> = self
+            .table
+            .with(id, |entry| entry.containers.values().map(|held| self.group(&held.record.cgroup)).collect())?;
         blocking(move || {
             records::write(&folder, records::SANDBOX, &record)?;
             groups.iter().try_for_each(Cgroup::kill)
@@ -128,9 +128,9 @@ impl Shims {
     pub(super) async fn do_remove_sandbox(&self, id: &str) -> Result<()> {
         check_id(id)?;
         self.do_stop_sandbox(id).await?;
-        let Ok((record, containers)) = self.table.with(id, |entry| {
-            (entry.record.clone(), entry.containers.keys().cloned().collect::<Vec<_>>())
-        }) else {
+        let Ok((record, containers)) =
+            self.table.with(id, |entry| (entry.record.clone(), entry.containers.keys().cloned().collect::<Vec<_>>()))
+        else {
             return Ok(());
         };
         let group = self.group(&record.config.cgroup_parent);

@@ -60,11 +60,7 @@ impl Held {
     }
 
     fn status(&self) -> ContainerStatus {
-        ContainerStatus {
-            config: self.record.config.clone(),
-            created_at: self.record.created_at,
-            state: self.state,
-        }
+        ContainerStatus { config: self.record.config.clone(), created_at: self.record.created_at, state: self.state }
     }
 }
 
@@ -152,7 +148,10 @@ impl Table {
             let mut sandboxes = self.lock();
             let Some(entry) = sandboxes.get_mut(id) else { return false };
             entry.connection = None;
-            (!entry.record.stopped, entry.containers.values_mut().filter_map(|held| bury(held, finished_at)).collect::<Vec<_>>())
+            (
+                !entry.record.stopped,
+                entry.containers.values_mut().filter_map(|held| bury(held, finished_at)).collect::<Vec<_>>(),
+            )
         };
         for (container, exit, state) in killed {
             if let Err(e) = records::write(&self.run_dir.join(id).join(&container), records::STATE, &state) {

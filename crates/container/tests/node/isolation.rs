@@ -23,7 +23,9 @@ fn a_sandbox_shares_network_ipc_and_host_name() {
         let (code, text) = node.exec("b", "for i in $(seq 100); do [ -e /dev/shm/note ] && break; sleep 0.05; done; cat /dev/shm/note; nc 127.0.0.1 5000; cat /proc/sys/net/ipv4/ip_unprivileged_port_start").await;
         assert_eq!((code, text.as_str()), (0, "secret\nhello\n77\n"));
         // Not the mounts, and not the processes.
-        let (_, text) = node.exec("b", "readlink /proc/self/ns/mnt; readlink /proc/self/ns/pid; ps -o args | grep -c 'sleep 100[0]'").await;
+        let (_, text) = node
+            .exec("b", "readlink /proc/self/ns/mnt; readlink /proc/self/ns/pid; ps -o args | grep -c 'sleep 100[0]'")
+            .await;
         let (_, other) = node.exec("a", "readlink /proc/self/ns/mnt; readlink /proc/self/ns/pid; echo 1").await;
         assert!(text.ends_with("\n1\n") && text != other, "{text} {other}");
         // Another sandbox sees none of it.
@@ -36,10 +38,8 @@ fn a_sandbox_shares_network_ipc_and_host_name() {
 fn processes_can_be_shared() {
     on_node(async |node| {
         let pid = NamespaceMode::Sandbox;
-        let sandbox = container::SandboxConfig {
-            namespaces: Namespaces { pid, ..Namespaces::default() },
-            ..node.sandbox("s")
-        };
+        let sandbox =
+            container::SandboxConfig { namespaces: Namespaces { pid, ..Namespaces::default() }, ..node.sandbox("s") };
         node.shims.run_sandbox(sandbox).await.unwrap();
         node.start(node.script("s", "a", "sleep 12345")).await;
         node.start(node.script("s", "b", "sleep 1000")).await;
@@ -60,7 +60,8 @@ fn host_namespaces() {
         let host = NamespaceMode::Host;
         let namespaces = Namespaces { network: host.clone(), ipc: host.clone(), uts: host.clone(), pid: host };
         node.shims.run_sandbox(container::SandboxConfig { namespaces, ..node.sandbox("s") }).await.unwrap();
-        let exit = node.run(node.script("s", "c", "for n in net ipc uts pid; do readlink /proc/self/ns/$n; done")).await;
+        let exit =
+            node.run(node.script("s", "c", "for n in net ipc uts pid; do readlink /proc/self/ns/$n; done")).await;
         assert_eq!(exit.status.code, 0);
         let own: String = ["net", "ipc", "uts", "pid"]
             .iter()
@@ -76,13 +77,16 @@ fn the_default_filter_is_applied() {
         let script = "grep Seccomp: /proc/self/status; unshare -m true; mount -t tmpfs x /tmp; true";
         let (_, text) = node.run_alone(script, |_| {}).await;
         assert!(text.contains("Seccomp:\t2\n"), "{text}");
-        assert_eq!(text.matches("Operation not permitted").count() + text.matches("ermission denied").count(), 2, "{text}");
+        assert_eq!(
+            text.matches("Operation not permitted").count() + text.matches("ermission denied").count(),
+            2,
+            "{text}"
+        );
         let (_, text) = node.run_alone("grep Seccomp: /proc/self/status", |c| c.seccomp = Seccomp::Unconfined).await;
         assert_eq!(text, "Seccomp:\t0\n");
         // Even with the capability, the filter alone forbids what the capability does not open.
-        let (_, text) = node
-            .run_alone("grep -E 'Seccomp:|NoNewPrivs' /proc/self/status", |c| c.no_new_privileges = true)
-            .await;
+        let (_, text) =
+            node.run_alone("grep -E 'Seccomp:|NoNewPrivs' /proc/self/status", |c| c.no_new_privileges = true).await;
         assert_eq!(text, "NoNewPrivs:\t1\nSeccomp:\t2\n");
     });
 }
@@ -104,7 +108,9 @@ fn processes_started_later_have_the_same_limits() {
     on_node(async |node| {
         node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
         let show = "grep -E 'Seccomp:|Cap|NoNewPrivs|Uid|Gid|Groups' /proc/self/status; cat /proc/self/cgroup; pwd; echo $HOME $FROM";
-        for (id, no_new_privileges, uid) in [("root", false, None), ("user", true, Some(1000)), ("user2", false, Some(1000))] {
+        for (id, no_new_privileges, uid) in
+            [("root", false, None), ("user", true, Some(1000)), ("user2", false, Some(1000))]
+        {
             let config = ContainerConfig {
                 no_new_privileges,
                 user: User { uid, ..User::default() },
@@ -146,7 +152,8 @@ fn capabilities() {
 #[test]
 fn root_file_systems() {
     on_node(async |node| {
-        let (exit, text) = node.run_alone("touch /x; echo $?; touch /tmp/y; id -u", |c| c.read_only_rootfs = true).await;
+        let (exit, text) =
+            node.run_alone("touch /x; echo $?; touch /tmp/y; id -u", |c| c.read_only_rootfs = true).await;
         assert_eq!(exit.status.code, 0);
         assert!(text.contains("Read-only file system") && text.contains("1\n"), "{text}");
         // What one container writes, the next of the same image does not see.
@@ -154,8 +161,23 @@ fn root_file_systems() {
         let (_, text) = node.run_alone("ls /bin/new /bin/cat", |_| {}).await;
         assert!(text.contains("/bin/cat\n") && text.contains("No such file"), "{text}");
         assert!(!node.image.layers[0].join("bin/new").exists());
-        let (_, text) = node.run_alone("cat /proc/keys; echo x > /proc/sys/kernel/domainname; ls /proc/acpi /sys/firmware | wc -l", |_| {}).await;
+        let (_, text) = node
+            .run_alone(
+                "cat /proc/keys; echo x > /proc/sys/kernel/domainname; ls /proc/acpi /sys/firmware | wc -l",
+                |_| {},
+            )
+            .await;
         assert!(text.contains("Read-only file system"), "{text}");
+    });
+}
+
+#[test]
+fn a_container_cannot_change_its_own_limits() {
+    on_node(async |node| {
+        let script = "cd /sys/fs/cgroup/memory && echo -1 > memory.limit_in_bytes; mkdir x; mkdir ../y; ls ../systemd >&2; cat tasks | wc -l";
+        let (_, text) = node.run_alone(script, |_| {}).await;
+        assert_eq!(text.matches("Read-only file system").count(), 3, "{text}");
+        assert!(!text.contains("shim"), "{text}");
     });
 }
 
@@ -182,9 +204,13 @@ fn mounts() {
                 ..Mount::default()
             },
         ];
-        let script = "cat /etc/hosts; echo new > /data/deep/new; touch /ro/x; echo $?; df /fast | tail -1 | awk '{print $1,$2}'";
+        let script =
+            "cat /etc/hosts; echo new > /data/deep/new; touch /ro/x; echo $?; df /fast | tail -1 | awk '{print $1,$2}'";
         let (_, text) = node.run_alone(script, |c| c.mounts = mounts).await;
-        assert!(text.starts_with("content\n") && text.contains("Read-only") && text.ends_with("tmpfs 1024\n"), "{text}");
+        assert!(
+            text.starts_with("content\n") && text.contains("Read-only") && text.ends_with("tmpfs 1024\n"),
+            "{text}"
+        );
         assert_eq!(fs::read_to_string(volume.join("new")).unwrap(), "new\n");
     });
 }

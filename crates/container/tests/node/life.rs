@@ -142,7 +142,10 @@ fn stopping_a_sandbox_ends_its_containers() {
             assert_eq!(exit.status.code, 137);
         }
         for gone in [pid, sandbox.pid] {
-            crate::support::eventually("the process is gone", || !std::path::Path::new(&format!("/proc/{gone}")).exists()).await;
+            crate::support::eventually("the process is gone", || {
+                !std::path::Path::new(&format!("/proc/{gone}")).exists()
+            })
+            .await;
         }
         node.shims.stop_sandbox("s").await.unwrap();
         let error = node.shims.create_container(node.script("s", "c", "true")).await.unwrap_err();

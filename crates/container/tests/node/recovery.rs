@@ -13,8 +13,7 @@ fn a_new_daemon_finds_everything() {
         let path = node.folder.path().join("go");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut waits = node.script("s", "waits", "read x < /go; echo done; exit 9");
-        waits.mounts =
-            vec![container::Mount { source: path.clone(), destination: "/go".into(), ..Default::default() }];
+        waits.mounts = vec![container::Mount { source: path.clone(), destination: "/go".into(), ..Default::default() }];
         node.start(waits).await;
         node.start(node.script("s", "runs", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done")).await;
         node.shims.create_container(node.script("s", "created", "echo late")).await.unwrap();

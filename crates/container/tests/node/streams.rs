@@ -11,8 +11,7 @@ fn logs_in_the_format_of_cri() {
         node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
         node.run(node.script("s", "c", "echo out; echo err >&2; printf tail")).await;
         let log = node.raw_log("c");
-        let mut kinds: Vec<String> =
-            log.lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect();
+        let mut kinds: Vec<String> = log.lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect();
         kinds.sort();
         assert_eq!(kinds, ["stderr F err", "stdout F out", "stdout F tail"], "{log}");
         assert!(log.lines().all(|l| l.len() > 31 && l.as_bytes()[29] == b'Z'), "{log}");
@@ -113,7 +112,8 @@ fn exec_with_a_terminal() {
 fn attach_sees_what_the_log_gets() {
     on_node(async |node| {
         node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
-        node.start(node.script("s", "c", "while read x; do echo got $x; done; echo end; exit 6").with_stdin().once()).await;
+        node.start(node.script("s", "c", "while read x; do echo got $x; done; echo end; exit 6").with_stdin().once())
+            .await;
         let mut session = node.shims.attach("c", true, true, true).await.unwrap();
         let mut lines = BufReader::new(session.stdout.take().unwrap()).lines();
         let mut stdin = session.stdin.take().unwrap();

@@ -32,7 +32,8 @@ pub(crate) fn on_node<F: Future<Output = ()>>(test: impl FnOnce(Arc<Node>) -> F)
         eprintln!("SKIPPED: this test needs root");
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let node = Arc::new(Node::new().await);
         let result = AssertUnwindSafe(test(Arc::clone(&node))).catch_unwind().await;
@@ -53,7 +54,8 @@ fn busybox_root(folder: &Path) {
     for applet in String::from_utf8(applets.stdout).expect("names").lines().filter(|a| *a != "busybox") {
         symlink("busybox", folder.join("bin").join(applet)).expect("a link");
     }
-    fs::write(folder.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n").expect("a file");
+    fs::write(folder.join("etc/passwd"), "root:x:0:0::/root:/bin/sh\napp:x:1000:1001::/home/app:/bin/sh\n")
+        .expect("a file");
     fs::write(folder.join("etc/group"), "root:x:0:\nextra:x:77:app\n").expect("a file");
     fs::write(folder.join("etc/not-executable"), "text").expect("a file");
 }
