@@ -84,9 +84,9 @@ pub(super) fn receive(socket: impl AsFd) -> Received {
         rustix::net::recvmsg(socket, &mut slices, &mut ancillary, RecvFlags::CMSG_CLOEXEC)
     };
     match got {
-        Err(Errno::AGAIN | Errno::INTR) => return Received::Nothing,
-        Err(_) => return Received::End,
-        Ok(message) if message.bytes == 0 => return Received::End,
+        Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+        Err(_) => Received::End,
+        Ok(message) if message.bytes == 0 => Received::End,
         Ok(message) => {
             let fd = ancillary.drain().find_map(|m| match m {
                 RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),

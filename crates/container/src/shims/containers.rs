@@ -46,10 +46,10 @@ impl Shims {
             Ok(sources) => connection.done(Call::Create { id: id.clone() }, sources).await.map(|_| ()),
             Err(e) => Err(e),
         };
-        if made.is_err() {
-            if let Err(e) = self.clean_container(&sandbox_id, &id).await {
-                tracing::warn!(container = id, error = %e, "leftovers of a container that could not be made");
-            }
+        if made.is_err()
+            && let Err(e) = self.clean_container(&sandbox_id, &id).await
+        {
+            tracing::warn!(container = id, error = %e, "leftovers of a container that could not be made");
         }
         made
     }

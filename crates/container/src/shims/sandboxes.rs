@@ -148,10 +148,10 @@ impl Shims {
 
 /// What follows from the end of a shim, expected or not.
 pub(super) async fn after_shim(table: &Table, id: &str, group: Result<Cgroup>) {
-    if let Ok(group) = group {
-        if let Err(e) = blocking(move || group.kill()).await {
-            tracing::warn!(sandbox = id, error = %e, "processes of a lost sandbox go on");
-        }
+    if let Ok(group) = group
+        && let Err(e) = blocking(move || group.kill()).await
+    {
+        tracing::warn!(sandbox = id, error = %e, "processes of a lost sandbox go on");
     }
     if table.shim_gone(id) {
         tracing::warn!(sandbox = id, "the shim died: its containers were killed");
