@@ -7,9 +7,11 @@
 //! RUN/<sandbox>/shim.log              standard error of the shim
 //! RUN/<sandbox>/<container>/container.json   what was asked for, and the image's part of it; written by the daemon
 //! RUN/<sandbox>/<container>/state.json       start and exit; written by the shim before it tells anyone
+//! RUN/<sandbox>/<container>/filter.bpf       the filter of system calls, if it has one; written by the daemon
 //! RUN/<sandbox>/<container>/config.json      the OCI specification; written by the shim's worker
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,6 +31,7 @@ pub(crate) const SOCKET: &str = "shim.sock";
 pub(crate) const SHIM_LOG: &str = "shim.log";
 pub(crate) const CONTAINER: &str = "container.json";
 pub(crate) const STATE: &str = "state.json";
+pub(crate) const FILTER: &str = "filter.bpf";
 pub(crate) const SPEC: &str = "config.json";
 
 /// `sandbox.json`.
@@ -59,6 +62,8 @@ pub(crate) struct ContainerRecord {
     /// Folder of the writable layer.
     pub(crate) writable: PathBuf,
     pub(crate) cgroup: String,
+    /// Those it has, by name without `CAP_`.
+    pub(crate) capabilities: BTreeSet<String>,
 }
 
 /// `state.json`.

@@ -1,8 +1,7 @@
 //! The worker that makes one container. It is a forked copy of the shim: what libcontainer does to its caller happens here and ends here.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -10,14 +9,13 @@ use std::path::{Path, PathBuf};
 use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::syscall::syscall::SyscallType;
 use rustix::fs::OFlags;
-use serde_json::Value;
 
+use super::confine::Confinement;
 use super::launch::Launcher;
 use super::report::{Report, Reporter};
 use super::rootfs::{Detached, Stage, adopt, make_folders};
 use super::spec::{self, Device, Facts};
 use super::users::{self, Identity};
-use crate::capabilities;
 use crate::cgroup::{DeviceRule, Hierarchies};
 use crate::config::{MountKind, SandboxConfig, Seccomp};
 use crate::error::{Error, Result};
@@ -75,31 +73,27 @@ pub(super) fn run(job: &Job<'_>, reporter: &Reporter) -> Result<()> {
     drop(root);
     give_stdio(&job.stdio, &identity);
 
-    let host = capabilities::bounding();
-    let capabilities = capabilities::effective(&config.capabilities, config.privileged, &host)?;
     let facts = Facts {
         sandbox: job.sandbox,
         rootfs: &rootfs,
         identity: &identity,
-        capabilities: &capabilities,
         shm: shm.as_deref(),
         binds: &binds,
         pod_init: job.pod_init,
-        seccomp: seccomp(&record, &capabilities)?,
         devices: &devices,
         cgroups: &job.hierarchies.group(&record.cgroup).views(),
     };
     records::write(job.folder, records::SPEC, &spec::spec(&record, &facts))?;
-    build(job, config.tty, &record.cgroup, reporter)
+    build(job, &record, reporter)
 }
 
-fn build(job: &Job<'_>, tty: bool, cgroup: &str, reporter: &Reporter) -> Result<()> {
+fn build(job: &Job<'_>, record: &ContainerRecord, reporter: &Reporter) -> Result<()> {
     let failed = |e: libcontainer::error::LibcontainerError| Error::Container(chain(&e));
     let mut builder = ContainerBuilder::new(OCI_ID.to_owned(), SyscallType::default())
-        .with_executor(Launcher { report: reporter.as_raw() })
+        .with_executor(Launcher { report: reporter.as_raw(), confinement: confinement(job.folder, record)? })
         .with_root_path(oci_folder(job.folder))
         .map_err(failed)?;
-    let console = tty.then(|| listen_for_console(job.folder)).transpose()?;
+    let console = record.config.tty.then(|| listen_for_console(job.folder)).transpose()?;
     if console.is_some() {
         builder = builder.with_console_socket(Some(job.folder.join(CONSOLE)));
     }
@@ -115,10 +109,27 @@ fn build(job: &Job<'_>, tty: bool, cgroup: &str, reporter: &Reporter) -> Result<
     let pid = container.pid().ok_or_else(|| Error::Container("the new container has no process".to_owned()))?;
     let pid = u32::try_from(pid.as_raw()).map_err(|_| Error::Container("pid out of range".to_owned()))?;
     // libcontainer leaves out hierarchies without a controller. Joining any is slow, but not soon after another.
-    job.hierarchies.group(cgroup).join_named(pid)?;
+    job.hierarchies.group(&record.cgroup).join_named(pid)?;
     let master = console.map(|listener| receive_console(&listener)).transpose()?;
     reporter.send(&Report::Process { pid }, master.as_ref().map(std::os::fd::AsFd::as_fd));
     Ok(())
+}
+
+/// What a process of the container gives up before it becomes its program.
+pub(super) fn confinement(folder: &Path, record: &ContainerRecord) -> Result<Confinement> {
+    let path = folder.join(records::FILTER);
+    let filter = match fs::read(&path) {
+        Ok(program) => Some(program),
+        Err(e) if e.kind() == ErrorKind::NotFound && !needs_filter(record) => None,
+        Err(e) => return Err(Error::io(format!("reading {}", path.display()))(e)),
+    };
+    let no_new_privileges = record.config.no_new_privileges;
+    Ok(Confinement { capabilities: record.capabilities.clone(), no_new_privileges, filter })
+}
+
+/// A filter that got lost must not pass for none.
+fn needs_filter(record: &ContainerRecord) -> bool {
+    !record.config.privileged && record.config.seccomp != Seccomp::Unconfined
 }
 
 /// An error and its causes, each said once.
@@ -226,25 +237,6 @@ fn give_stdio(stdio: &[RawFd], identity: &Identity) {
             if libc::fstat(*fd, &mut stat) == 0 && stat.st_mode & libc::S_IFMT == libc::S_IFIFO {
                 libc::fchown(*fd, identity.uid, identity.gid);
             }
-        }
-    }
-}
-
-fn seccomp(record: &ContainerRecord, capabilities: &BTreeSet<String>) -> Result<Option<Value>> {
-    if record.config.privileged {
-        return Ok(None);
-    }
-    match &record.config.seccomp {
-        Seccomp::Unconfined => Ok(None),
-        Seccomp::RuntimeDefault => {
-            let profile = crate::seccomp::default_profile(capabilities)
-                .map_err(|e| Error::Container(format!("seccomp profile: {e}")))?;
-            serde_json::to_value(profile).map(Some).map_err(|e| Error::Container(format!("seccomp profile: {e}")))
-        }
-        Seccomp::Localhost(path) => {
-            let doing = || format!("reading seccomp profile {}", path.display());
-            let bytes = fs::read(path).map_err(Error::io(doing()))?;
-            serde_json::from_slice(&bytes).map(Some).map_err(|e| Error::Invalid(format!("{}: {e}", doing())))
         }
     }
 }

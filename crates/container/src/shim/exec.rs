@@ -1,26 +1,25 @@
 //! The worker that starts a further process in a running container.
 //!
-//! libcontainer can do this too, but forgets the container's system call filter; this way also takes a third of the time. The worker enters
+//! libcontainer can do this too, but forgets the container's system call filter. The worker enters
 //! the container's cgroup and namespaces, clones the process as a child of the shim, and ends.
 
+use std::convert::Infallible;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use libcontainer::capabilities::{drop_privileges, reset_effective};
 use libcontainer::oci_spec::runtime::{Process, Spec};
-use libcontainer::seccomp::initialize_seccomp;
-use libcontainer::syscall::syscall::create_syscall;
 use nix::sched::{CloneFlags, setns};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::create::set_oom_score;
+use super::confine::Confinement;
+use super::create::{confinement, set_oom_score};
 use super::launch::{become_program, find};
 use super::report::{Report, Reporter};
 use crate::cgroup::Cgroup;
 use crate::config::ExecConfig;
 use crate::error::{Error, Result};
 use crate::protocol::Failure;
-use crate::records;
+use crate::records::{self, ContainerRecord};
 
 /// What the worker gets from the shim.
 pub(super) struct Job<'a> {
@@ -39,6 +38,8 @@ pub(super) struct Job<'a> {
 pub(super) fn run(job: &Job<'_>, reporter: &Reporter) -> Result<()> {
     let path = job.folder.join(records::SPEC);
     let spec = Spec::load(&path).map_err(|e| Error::Container(format!("reading {}: {e}", path.display())))?;
+    let record: ContainerRecord = records::read(job.folder, records::CONTAINER)?;
+    let confinement = confinement(job.folder, &record)?;
     let main =
         i32::try_from(job.main).ok().and_then(Pid::from_raw).ok_or_else(|| Error::Container("no pid".to_owned()))?;
     let container = pidfd_open(main, PidfdFlags::empty()).map_err(Error::io("opening the container's process"))?;
@@ -56,7 +57,7 @@ pub(super) fn run(job: &Job<'_>, reporter: &Reporter) -> Result<()> {
     match child {
         ..0 => Err(Error::io("forking")(std::io::Error::last_os_error())),
         0 => {
-            let failure = match enter(job, &spec, reporter) {
+            let failure = match enter(job, &spec, &confinement, reporter) {
                 Ok(never) => match never {},
                 Err(failure) => failure,
             };
@@ -73,7 +74,12 @@ pub(super) fn run(job: &Job<'_>, reporter: &Reporter) -> Result<()> {
 }
 
 /// Becomes the wanted program, within the container's limits.
-fn enter(job: &Job<'_>, spec: &Spec, reporter: &Reporter) -> std::result::Result<std::convert::Infallible, Failure> {
+fn enter(
+    job: &Job<'_>,
+    spec: &Spec,
+    confinement: &Confinement,
+    reporter: &Reporter,
+) -> std::result::Result<Infallible, Failure> {
     let process = spec.process().as_ref().ok_or_else(|| Failure::Other("the container has no process".to_owned()))?;
     let other = |doing: &'static str| move |e: std::io::Error| Failure::Other(format!("{doing}: {e}"));
     // SAFETY: plain system calls on the calling process.
@@ -102,7 +108,7 @@ fn enter(job: &Job<'_>, spec: &Spec, reporter: &Reporter) -> std::result::Result
     }
     // SAFETY: everything but the standard streams closes when the program starts.
     unsafe { libc::close_range(3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC as i32) };
-    confine(spec, process)?;
+    confinement.apply()?;
     let mut env = process.env().clone().unwrap_or_default();
     for (name, value) in &job.config.env {
         env.retain(|v| v.split('=').next() != Some(name));
@@ -126,32 +132,6 @@ fn become_user(process: &Process) -> std::io::Result<()> {
         check(libc::setresuid(user.uid(), user.uid(), user.uid()))?;
         check(libc::prctl(libc::PR_SET_KEEPCAPS, 0))
     }
-}
-
-/// The filter comes before the capabilities go, because loading it needs one; with no_new_privileges it is the other way round, so that
-/// it covers as much as possible.
-fn confine(spec: &Spec, process: &Process) -> std::result::Result<(), Failure> {
-    let failed = |what: &str, e: &dyn std::fmt::Display| Failure::Other(format!("{what}: {e}"));
-    let syscall = create_syscall();
-    reset_effective(syscall.as_ref()).map_err(|e| failed("raising capabilities", &e))?;
-    let filter = || match spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()) {
-        None => Ok(()),
-        Some(profile) => initialize_seccomp(profile).map(|_| ()).map_err(|e| failed("loading the seccomp filter", &e)),
-    };
-    let no_new_privileges = process.no_new_privileges() == Some(true);
-    if !no_new_privileges {
-        filter()?;
-    }
-    if let Some(capabilities) = process.capabilities() {
-        drop_privileges(capabilities, syscall.as_ref()).map_err(|e| failed("dropping capabilities", &e))?;
-    }
-    if no_new_privileges {
-        // SAFETY: a plain system call on the calling process.
-        check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })
-            .map_err(|e| failed("setting no_new_privs", &e))?;
-        filter()?;
-    }
-    Ok(())
 }
 
 /// A terminal of the container's own devpts becomes the process's; its master goes to the shim.

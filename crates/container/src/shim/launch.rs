@@ -8,6 +8,7 @@ use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, Exec
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
+use super::confine::Confinement;
 use super::report::Reporter;
 use crate::protocol::Failure;
 
@@ -19,6 +20,7 @@ pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:
 pub(super) struct Launcher {
     /// The socket of the worker's reports, which init inherits; it closes by itself when the program starts.
     pub(super) report: RawFd,
+    pub(super) confinement: Confinement,
 }
 
 impl Launcher {
@@ -32,7 +34,9 @@ impl Launcher {
 impl Executor for Launcher {
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
         let (args, env) = command(spec);
-        find(&args, &env).map(|_| ()).map_err(|failure| ExecutorValidationError::ArgValidationError(self.fail(failure)))
+        // From here on the process has no more rights than the program will have.
+        let found = self.confinement.apply().and_then(|()| find(&args, &env));
+        found.map(|_| ()).map_err(|failure| ExecutorValidationError::ArgValidationError(self.fail(failure)))
     }
 
     fn setup_envs(&self, _envs: std::collections::HashMap<String, String>) -> Result<(), ExecutorSetEnvsError> {

@@ -6,6 +6,7 @@
 //! only in workers.
 
 mod calls;
+mod confine;
 mod container;
 mod create;
 mod exec;

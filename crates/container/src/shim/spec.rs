@@ -37,15 +37,12 @@ pub(super) struct Facts<'a> {
     pub(super) sandbox: &'a SandboxConfig,
     pub(super) rootfs: &'a Path,
     pub(super) identity: &'a Identity,
-    /// Names without `CAP_`.
-    pub(super) capabilities: &'a BTreeSet<String>,
     /// The sandbox's `/dev/shm` on the stage; `None` with the host's IPC namespace.
     pub(super) shm: Option<&'a Path>,
     /// Where the bind mounts of the record stand on the stage, in their order.
     pub(super) binds: &'a [PathBuf],
     /// PID 1 of a shared PID namespace.
     pub(super) pod_init: Option<u32>,
-    pub(super) seccomp: Option<Value>,
     pub(super) devices: &'a [Device],
     /// The container's cgroup in each v1 hierarchy, and its name there; empty on v2, where it has a namespace of its own.
     pub(super) cgroups: &'a [(PathBuf, String)],
@@ -82,9 +79,6 @@ pub(super) fn spec(record: &ContainerRecord, facts: &Facts<'_>) -> Value {
         read_only.push(CGROUPS);
     }
     linux["readonlyPaths"] = json!(read_only);
-    if let Some(seccomp) = &facts.seccomp {
-        linux["seccomp"] = seccomp.clone();
-    }
     json!({
         "ociVersion": "1.2.0",
         "root": { "path": facts.rootfs, "readonly": config.read_only_rootfs },
@@ -96,19 +90,14 @@ pub(super) fn spec(record: &ContainerRecord, facts: &Facts<'_>) -> Value {
 
 fn process(record: &ContainerRecord, facts: &Facts<'_>) -> Value {
     let config = &record.config;
-    let names: Vec<String> = facts.capabilities.iter().map(|c| format!("CAP_{c}")).collect();
-    let none: [String; 0] = [];
     let mut process = json!({
         "terminal": config.tty,
         "user": { "uid": facts.identity.uid, "gid": facts.identity.gid, "additionalGids": facts.identity.groups },
         "args": command(record),
         "env": environment(record, &facts.identity.home),
         "cwd": working_dir(record),
-        "capabilities": {
-            "bounding": names, "effective": names, "permitted": names, "inheritable": none, "ambient": none,
-        },
     });
-    // libcontainer loads the filter too late if this is false instead of missing.
+    // Capabilities and filter are not named: our own launcher sees to them.
     if config.no_new_privileges {
         process["noNewPrivileges"] = json!(true);
     }
@@ -320,6 +309,7 @@ mod tests {
             layers: Vec::new(),
             writable: PathBuf::new(),
             cgroup: "a/b".to_owned(),
+            capabilities: BTreeSet::new(),
         }
     }
 
@@ -358,11 +348,9 @@ mod tests {
             sandbox: &sandbox,
             rootfs: Path::new("/r"),
             identity: &identity,
-            capabilities: &BTreeSet::new(),
             shm: Some(Path::new("/stage/shm")),
             binds: &[PathBuf::from("/stage/m0")],
             pod_init: None,
-            seccomp: None,
             devices: &[],
             cgroups: &[],
         };

@@ -14,8 +14,9 @@ use super::connection::Connection;
 use super::session::{Pipe, input, null, output, resizer};
 use super::table::{Held, Table};
 use super::{Shims, blocking, check_id, remove_folder};
+use crate::capabilities;
 use crate::clock::now;
-use crate::config::{ContainerConfig, ExecConfig, Mount, MountKind};
+use crate::config::{ContainerConfig, ExecConfig, Mount, MountKind, Seccomp};
 use crate::error::{Error, Result};
 use crate::protocol::{Call, MAX_FDS, Reply};
 use crate::records::{self, ContainerRecord, StateRecord};
@@ -30,6 +31,8 @@ impl Shims {
             return Err(Error::AlreadyExists(id));
         }
         let record = self.record(config)?;
+        let wanted = if record.config.privileged { &Seccomp::Unconfined } else { &record.config.seccomp };
+        let filter = self.filters.program(wanted, &record.capabilities)?;
         let folder = self.container_folder(&sandbox_id, &id);
         let held = Held::new(record.clone(), StateRecord::default());
         self.table.with(&sandbox_id, |entry| entry.containers.insert(id.clone(), held))?;
@@ -40,6 +43,10 @@ impl Shims {
                 other => other.map_err(Error::io(format!("making {}", folder.display())))?,
             }
             records::write(&folder, records::CONTAINER, &record)?;
+            if let Some(program) = filter {
+                let path = folder.join(records::FILTER);
+                fs::write(&path, program.as_slice()).map_err(Error::io(format!("writing {}", path.display())))?;
+            }
             Ok(sources)
         });
         let made = match prepared.await {
@@ -58,8 +65,10 @@ impl Shims {
         let image = self.config.images.get(&config.image);
         let image = image.ok_or_else(|| Error::ImageNotFound(config.image.to_string()))?;
         let parent = self.table.with(&config.sandbox_id, |entry| entry.record.config.cgroup_parent.clone())?;
+        let host = capabilities::bounding();
         Ok(ContainerRecord {
             created_at: now(),
+            capabilities: capabilities::effective(&config.capabilities, config.privileged, &host)?,
             image: image.config,
             layers: image.layers,
             writable: self.writable_folder(&config.id),

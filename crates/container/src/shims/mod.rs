@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::protocol::Call;
 use crate::runtime::{ContainerStatus, Events, Runtime, Sandbox, SandboxStatus, Session, Started, Stats};
+use crate::seccomp::Filters;
 use spawn::Program;
 use table::Table;
 
@@ -46,6 +47,7 @@ pub struct Shims {
     config: ShimsConfig,
     hierarchies: Hierarchies,
     program: Program,
+    filters: Filters,
     table: Arc<Table>,
 }
 
@@ -59,6 +61,7 @@ impl Shims {
         let shims = Self {
             hierarchies: Hierarchies::detect()?,
             program: Program::new(&config.executable, &config.arguments),
+            filters: Filters::default(),
             table: Table::new(config.run_dir.clone()),
             config,
         };

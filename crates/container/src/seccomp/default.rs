@@ -5,11 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use libcontainer::oci_spec::OciSpecError;
-use libcontainer::oci_spec::runtime::{
-    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompArgBuilder, LinuxSeccompBuilder,
-    LinuxSeccompOperator, LinuxSyscall, LinuxSyscallBuilder,
-};
+use super::{Argument, Profile, Rule};
 
 /// Allowed for everyone, with any arguments.
 const ALLOWED: &str = "\
@@ -53,6 +49,14 @@ const ALLOWED_HERE: &str = "arm_fadvise64_64 arm_sync_file_range sync_file_range
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const ALLOWED_HERE: &str = "";
 
+/// Those whose programs this machine runs.
+#[cfg(target_arch = "x86_64")]
+const ARCHITECTURES: &[&str] = &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"];
+#[cfg(target_arch = "aarch64")]
+const ARCHITECTURES: &[&str] = &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"];
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const ARCHITECTURES: &[&str] = &[];
+
 /// Allowed with a capability.
 const ALLOWED_WITH: &[(&str, &str)] = &[
     ("DAC_READ_SEARCH", "open_by_handle_at"),
@@ -89,71 +93,36 @@ const AF_VSOCK: u64 = 40;
 const ENOSYS: u32 = 38;
 
 /// The default profile for a container with these capabilities (names without `CAP_`).
-pub(crate) fn default_profile(capabilities: &BTreeSet<String>) -> Result<LinuxSeccomp, OciSpecError> {
+pub(super) fn profile(capabilities: &BTreeSet<String>) -> Profile {
     let mut allowed: BTreeSet<&str> = ALLOWED.split_whitespace().chain(ALLOWED_HERE.split_whitespace()).collect();
     for (capability, names) in ALLOWED_WITH {
         if capabilities.contains(*capability) {
             allowed.extend(names.split_whitespace());
         }
     }
-    let mut rules = vec![allow(allowed, None)?];
-    for value in PERSONALITIES {
-        rules.push(allow(["personality"], Some((0, value, None, LinuxSeccompOperator::ScmpCmpEq)))?);
-    }
-    rules.push(allow(["socket"], Some((0, AF_VSOCK, None, LinuxSeccompOperator::ScmpCmpNe)))?);
+    let mut syscalls = vec![allow(allowed, Vec::new())];
+    let is = |op: &str, value, value_two| vec![Argument { index: 0, value, value_two, op: op.to_owned() }];
+    syscalls.extend(PERSONALITIES.map(|value| allow(["personality"], is("SCMP_CMP_EQ", value, 0))));
+    syscalls.push(allow(["socket"], is("SCMP_CMP_NE", AF_VSOCK, 0)));
     if !capabilities.contains("SYS_ADMIN") {
-        let no_namespaces = (0, CLONE_NAMESPACES, Some(0), LinuxSeccompOperator::ScmpCmpMaskedEq);
-        rules.push(allow(["clone"], Some(no_namespaces))?);
-        rules.push(
-            LinuxSyscallBuilder::default()
-                .names(vec!["clone3".to_owned()])
-                .action(LinuxSeccompAction::ScmpActErrno)
-                .errno_ret(ENOSYS)
-                .build()?,
-        );
+        syscalls.push(allow(["clone"], is("SCMP_CMP_MASKED_EQ", CLONE_NAMESPACES, 0)));
+        syscalls.push(Rule {
+            errno_ret: Some(ENOSYS),
+            action: "SCMP_ACT_ERRNO".to_owned(),
+            ..allow(["clone3"], Vec::new())
+        });
     }
-    LinuxSeccompBuilder::default()
-        .default_action(LinuxSeccompAction::ScmpActErrno)
-        .architectures(architectures())
-        .syscalls(rules)
-        .build()
-}
-
-type Argument = (usize, u64, Option<u64>, LinuxSeccompOperator);
-
-fn allow<'a>(
-    names: impl IntoIterator<Item = &'a str>,
-    argument: Option<Argument>,
-) -> Result<LinuxSyscall, OciSpecError> {
-    let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-    let rule = LinuxSyscallBuilder::default().names(names).action(LinuxSeccompAction::ScmpActAllow);
-    match argument {
-        None => rule.build(),
-        Some(argument) => rule.args(vec![compare(argument)?]).build(),
+    Profile {
+        default_action: "SCMP_ACT_ERRNO".to_owned(),
+        default_errno_ret: None,
+        architectures: ARCHITECTURES.iter().map(|a| (*a).to_owned()).collect(),
+        syscalls,
     }
 }
 
-fn compare((index, value, value_two, op): Argument) -> Result<LinuxSeccompArg, OciSpecError> {
-    let argument = LinuxSeccompArgBuilder::default().index(index).value(value).op(op);
-    match value_two {
-        None => argument.build(),
-        Some(two) => argument.value_two(two).build(),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn architectures() -> Vec<Arch> {
-    vec![Arch::ScmpArchX86_64, Arch::ScmpArchX86, Arch::ScmpArchX32]
-}
-
-#[cfg(target_arch = "aarch64")]
-fn architectures() -> Vec<Arch> {
-    vec![Arch::ScmpArchAarch64, Arch::ScmpArchArm]
-}
-
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn architectures() -> Vec<Arch> {
-    Vec::new()
+fn allow<'a>(names: impl IntoIterator<Item = &'a str>, args: Vec<Argument>) -> Rule {
+    let names = names.into_iter().map(str::to_owned).collect();
+    Rule { names, action: "SCMP_ACT_ALLOW".to_owned(), errno_ret: None, args }
 }
 
 #[cfg(test)]
@@ -162,9 +131,9 @@ mod tests {
 
     fn check(capabilities: &[&str], name: &str, allowed: bool) {
         let capabilities = capabilities.iter().map(|c| (*c).to_owned()).collect();
-        let profile = default_profile(&capabilities).expect("a complete profile");
-        let mut rules = profile.syscalls().iter().flatten().filter(|r| r.names().iter().any(|n| n == name));
-        let found = rules.any(|r| r.action() == LinuxSeccompAction::ScmpActAllow);
+        let profile = profile(&capabilities);
+        let mut rules = profile.syscalls.iter().filter(|r| r.names.iter().any(|n| n == name));
+        let found = rules.any(|r| r.action == "SCMP_ACT_ALLOW");
         assert_eq!(found, allowed, "{name} with {capabilities:?}");
     }
 
