@@ -1,5 +1,6 @@
 //! Which files of a group hold which limit: pure, from [`Resources`] to files and values.
 
+use super::devices::DeviceRule;
 use crate::config::Resources;
 
 /// Names of v1 controllers, as they stand in mount options.
@@ -27,23 +28,6 @@ pub(super) struct Setting {
     pub(super) value: String,
     /// A refusal by the kernel is no error: it lacks the feature, or the group already is stricter.
     pub(super) optional: bool,
-}
-
-/// Access to a device in the words of v1: `c 1:3 rwm`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeviceRule(String);
-
-impl DeviceRule {
-    /// Everything.
-    pub fn all() -> Self {
-        Self("a".to_owned())
-    }
-
-    /// One kind of device. `None` is any number.
-    pub fn new(character: bool, major: Option<u32>, minor: Option<u32>, access: &str) -> Self {
-        let number = |n: Option<u32>| n.map_or_else(|| "*".to_owned(), |n| n.to_string());
-        Self(format!("{} {}:{} {access}", if character { 'c' } else { 'b' }, number(major), number(minor)))
-    }
 }
 
 fn must(controller: &'static str, file: &str, value: impl ToString) -> Setting {
@@ -122,7 +106,7 @@ pub(super) fn v1_devices(rules: &[DeviceRule]) -> Vec<Setting> {
     if !rules.contains(&DeviceRule::all()) {
         settings.push(may("devices", "devices.deny", "a"));
     }
-    settings.extend(rules.iter().map(|rule| may("devices", "devices.allow", &rule.0)));
+    settings.extend(rules.iter().map(|rule| may("devices", "devices.allow", rule.line())));
     settings
 }
 

@@ -3,6 +3,7 @@
 //! A [`Cgroup`] is one path beneath the root of every hierarchy. Controllers that a machine lacks are left out, never an error. On a hybrid
 //! machine the v1 controllers count, and the unified hierarchy is left alone.
 
+mod devices;
 mod limits;
 mod usage;
 
@@ -17,7 +18,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use crate::config::Resources;
 use crate::error::{Error, Result};
-pub use limits::DeviceRule;
+pub use devices::DeviceRule;
 use limits::Setting;
 
 /// How often killing is repeated before giving up; each round waits up to [`KILL_WAIT`] for the killed to end.
@@ -173,12 +174,16 @@ impl Cgroup {
         settings.iter().try_for_each(|setting| self.write(setting))
     }
 
-    /// Allows only the given devices (v1; on v2 the kernel wants a program instead, and there is none).
+    /// Allows only the given devices.
     pub fn allow_devices(&self, rules: &[DeviceRule]) -> Result<()> {
-        if self.hierarchies.version == Version::V2 {
-            return Ok(());
+        match self.hierarchies.version {
+            Version::V1 => limits::v1_devices(rules).iter().try_for_each(|setting| self.write(setting)),
+            Version::V2 if rules.contains(&DeviceRule::all()) => Ok(()),
+            Version::V2 => self.folders().try_for_each(|folder| {
+                let doing = || format!("restricting devices of cgroup {}", folder.display());
+                devices::restrict(&folder, rules).map_err(Error::io(doing()))
+            }),
         }
-        limits::v1_devices(rules).iter().try_for_each(|setting| self.write(setting))
     }
 
     fn write(&self, setting: &Setting) -> Result<()> {
@@ -355,5 +360,50 @@ mod tests {
             Hierarchies::parse("30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate");
         assert_eq!(found.version, Version::V2);
         assert_eq!(found.group("/a/b/").path(), "a/b");
+    }
+    /// The unified hierarchy, also where it is not the one in use.
+    fn unified() -> Option<Hierarchies> {
+        let mountinfo = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let unified: String =
+            mountinfo.lines().filter(|l| l.contains(" - cgroup2 ")).map(|l| format!("{l}\n")).collect();
+        let found = Hierarchies::parse(&unified);
+        let usable = nix::unistd::geteuid().is_root() && !found.mounts.is_empty();
+        if !usable {
+            eprintln!("SKIPPED: this test needs root and a cgroup2 mount");
+        }
+        usable.then_some(found)
+    }
+
+    #[test]
+    fn a_v2_group_holds_processes_and_restricts_devices() {
+        let Some(unified) = unified() else { return };
+        let parent = unified.group(&format!("minke-test-{}", std::process::id()));
+        let group = parent.child("inner");
+        group.create().unwrap();
+        let rules = [DeviceRule::new(true, None, None, "m"), DeviceRule::new(true, Some(1), Some(3), "rw")];
+        group.allow_devices(&rules).unwrap();
+        let script =
+            "read x; echo x >/dev/null && echo null; head -c1 /dev/zero >/dev/null || echo no zero; exec sleep 1000";
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", script])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        group.join(child.id()).unwrap();
+        assert_eq!(parent.processes(), [child.id()]);
+        io::Write::write_all(&mut child.stdin.take().unwrap(), b"go\n").unwrap();
+        let mut output = String::new();
+        let mut lines = io::BufRead::lines(io::BufReader::new(child.stdout.take().unwrap()));
+        for _ in 0..2 {
+            output += &lines.next().unwrap().unwrap();
+        }
+        assert_eq!(output, "nullno zero");
+        parent.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(group.oom_kills(), 0);
+        parent.remove().unwrap();
+        assert!(parent.processes().is_empty() && parent.folders().next().is_none());
     }
 }

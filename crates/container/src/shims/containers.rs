@@ -1,5 +1,6 @@
 //! Containers: making, starting and removing them, and processes in them.
 
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
@@ -35,7 +36,16 @@ impl Shims {
         let filter = self.filters.program(wanted, &record.capabilities)?;
         let folder = self.container_folder(&sandbox_id, &id);
         let held = Held::new(record.clone(), StateRecord::default());
-        self.table.with(&sandbox_id, |entry| entry.containers.insert(id.clone(), held))?;
+        let is_new = self.table.with(&sandbox_id, |entry| match entry.containers.entry(id.clone()) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(slot) => {
+                slot.insert(held);
+                true
+            }
+        })?;
+        if !is_new {
+            return Err(Error::AlreadyExists(id));
+        }
         let prepared = blocking(move || {
             let sources = open_sources(&record.config.mounts)?;
             match fs::create_dir(&folder) {

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use container::{Capabilities, ContainerConfig, Mount, MountKind, NamespaceMode, Namespaces, Runtime, Seccomp, User};
+use container::{
+    Capabilities, ContainerConfig, Mount, MountKind, NamespaceMode, Namespaces, Propagation, Runtime, Seccomp, User,
+};
 
 use crate::support::on_node;
 
@@ -221,5 +223,58 @@ fn the_program_of_the_shim_cannot_be_overwritten() {
         let sandbox = node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
         let file_system = rustix::fs::statvfs(format!("/proc/{}/exe", sandbox.pid)).unwrap();
         assert!(file_system.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY));
+    });
+}
+
+#[test]
+fn only_listed_devices_can_be_opened() {
+    on_node(async |node| {
+        let script = "mknod /dev/mem c 1 1; head -c1 /dev/mem; mknod /tmp/z c 1 5; head -c1 /tmp/z | wc -c; ls /dev/loop-control";
+        let (_, text) = node.run_alone(script, |_| {}).await;
+        assert!(text.contains("/dev/mem: Operation not permitted") && text.contains("1\n"), "{text}");
+        let device = container::DeviceMapping {
+            host_path: "/dev/full".into(),
+            container_path: "/dev/mine".into(),
+            permissions: "r".to_owned(),
+        };
+        let (_, text) =
+            node.run_alone("head -c1 /dev/mine | wc -c; ls -l /dev/mine | cut -c1", |c| c.devices = vec![device]).await;
+        assert_eq!(text, "1\nc\n");
+    });
+}
+
+#[test]
+fn mounts_pass_between_host_and_container() {
+    use nix::mount::{MsFlags, mount, umount};
+    on_node(async |node| {
+        let volume = node.folder.path().join("shared");
+        fs::create_dir(&volume).unwrap();
+        mount(Some("t"), &volume, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        mount(None::<&str>, &volume, None::<&str>, MsFlags::MS_SHARED, None::<&str>).unwrap();
+        for name in ["later", "back"] {
+            fs::create_dir(volume.join(name)).unwrap();
+        }
+        node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
+        let with = |id: &str, propagation| {
+            let mut config = node.script("s", id, "sleep 1000");
+            config.mounts =
+                vec![Mount { source: volume.clone(), destination: "/v".into(), propagation, ..Mount::default() }];
+            config.privileged = propagation == Propagation::Bidirectional;
+            config
+        };
+        node.start(with("private", Propagation::Private)).await;
+        node.start(with("slave", Propagation::HostToContainer)).await;
+        node.start(with("shared", Propagation::Bidirectional)).await;
+        mount(Some("t"), &volume.join("later"), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+        fs::write(volume.join("later/file"), "").unwrap();
+        let sees = async |id: &str| node.exec(id, "ls /v/later").await.1 == "file\n";
+        assert_eq!((sees("private").await, sees("slave").await, sees("shared").await), (false, true, true));
+        let (code, text) = node.exec("shared", "mount -t tmpfs t /v/back && touch /v/back/there").await;
+        assert_eq!((code, text.as_str()), (0, ""));
+        assert!(volume.join("back/there").exists());
+        node.shims.remove_sandbox("s").await.unwrap();
+        for place in ["later", "back", ""] {
+            umount(&volume.join(place)).unwrap();
+        }
     });
 }
