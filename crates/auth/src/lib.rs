@@ -6,10 +6,19 @@
 //! [`meta::ApiError`].
 
 mod attributes;
+mod authenticate;
 mod authorizer;
+mod certificate;
+mod impersonate;
+pub mod node;
 mod objects;
+pub mod pki;
 pub mod rbac;
+pub mod tls;
+pub mod token;
 
 pub use attributes::{Attributes, Target};
+pub use authenticate::Authenticator;
 pub use authorizer::{Authorizer, Chain, Decision, MASTERS, Masters, RuleSet, Verdict};
+pub use impersonate::Impersonation;
 pub use objects::Objects;
