@@ -61,7 +61,7 @@ impl<'a> Attributes<'a> {
 
     /// The same on a subresource. Changes nothing about paths.
     #[must_use]
-    pub fn sub(mut self, of: &'a str) -> Self {
+    pub fn subresource(mut self, of: &'a str) -> Self {
         if let Target::Resource { subresource, .. } = &mut self.target {
             *subresource = of;
         }
@@ -132,7 +132,7 @@ mod tests {
             "pods is forbidden: User \"x&lt;y&gt;\" cannot list resource \"pods\" in API group \"\" in the namespace \"y\"",
         );
         check(
-            Attributes::resource(&user, "update", "apps", "deployments").at("", "d").sub("scale"),
+            Attributes::resource(&user, "update", "apps", "deployments").at("", "d").subresource("scale"),
             "because",
             "deployments.apps \"d\" is forbidden: User \"x&lt;y&gt;\" cannot update resource \"deployments/scale\" in API group \
              \"apps\" at the cluster scope: because",

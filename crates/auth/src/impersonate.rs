@@ -65,7 +65,7 @@ impl Impersonation {
         }
         for (key, values) in &self.extra {
             for value in values {
-                authorizer.check(&of(GROUP, "userextras").sub(key).at("", value))?;
+                authorizer.check(&of(GROUP, "userextras").subresource(key).at("", value))?;
             }
         }
         if !self.uid.is_empty() {

@@ -14,6 +14,7 @@ pub mod node;
 mod objects;
 pub mod pki;
 pub mod rbac;
+mod review;
 pub mod tls;
 pub mod token;
 
@@ -22,3 +23,4 @@ pub use authenticate::Authenticator;
 pub use authorizer::{Authorizer, Chain, Decision, MASTERS, Masters, RuleSet, Verdict};
 pub use impersonate::Impersonation;
 pub use objects::Objects;
+pub use review::{Review, Reviews};

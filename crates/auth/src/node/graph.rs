@@ -5,7 +5,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{PoisonError, RwLock};
 
-use meta::{Object, ObjectError};
+use meta::{Object, ObjectError, WatchEvent, WatchKind};
 use serde_json::Value;
 
 /// What a pod refers to.
@@ -21,17 +21,17 @@ pub(super) enum Kind {
 
 type Names = HashSet<(Kind, String)>;
 
-struct BoundPod {
-    node: String,
-    names: Names,
-}
+/// Namespace and name.
+type Key = (String, String);
 
 #[derive(Default)]
 struct State {
-    /// By namespace, then name.
-    pods: HashMap<String, HashMap<String, BoundPod>>,
-    /// By namespace and name: the volume that a claim is bound to.
-    claims: HashMap<(String, String), String>,
+    /// What the pods of each node refer to, by the pod's namespace and name.
+    nodes: HashMap<String, HashMap<Key, Names>>,
+    /// Where each pod is.
+    places: HashMap<Key, String>,
+    /// The volume that each claim is bound to.
+    claims: HashMap<Key, String>,
 }
 
 /// The graph.
@@ -41,40 +41,51 @@ pub struct Graph(RwLock<State>);
 impl Graph {
     /// Takes in a Pod or PersistentVolumeClaim as it is now. Other kinds are ignored.
     pub fn put(&self, object: &Object) -> Result<(), ObjectError> {
-        let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
+        let key = key(object);
         match object.kind() {
             "Pod" => {
                 let pod: Value = object.view()?;
                 let node = text(&pod, "/spec/nodeName");
                 let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-                if node.is_empty() {
-                    state.remove_pod(&namespace, &name);
-                } else {
+                state.remove_pod(&key);
+                if !node.is_empty() {
                     let mut names = references(&pod);
-                    names.insert((Kind::Pod, name.clone()));
-                    let bound = BoundPod { node: node.to_owned(), names };
-                    state.pods.entry(namespace).or_default().insert(name, bound);
+                    names.insert((Kind::Pod, key.1.clone()));
+                    state.places.insert(key.clone(), node.to_owned());
+                    state.nodes.entry(node.to_owned()).or_default().insert(key, names);
                 }
             }
             "PersistentVolumeClaim" => {
                 let claim: Value = object.view()?;
                 let volume = text(&claim, "/spec/volumeName").to_owned();
-                let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
-                state.claims.insert((namespace, name), volume);
+                self.0.write().unwrap_or_else(PoisonError::into_inner).claims.insert(key, volume);
             }
             _ => {}
         }
         Ok(())
     }
 
+    /// Takes in what a watch tells. An object that cannot be read counts as absent.
+    pub fn apply(&self, event: &WatchEvent) {
+        match event.kind {
+            WatchKind::Added | WatchKind::Modified => {
+                if let Err(error) = self.put(&event.object) {
+                    tracing::warn!(%error, object = event.object.metadata.key(), "reading what a pod refers to");
+                    self.remove(&event.object);
+                }
+            }
+            WatchKind::Deleted => self.remove(&event.object),
+            WatchKind::Bookmark => {}
+        }
+    }
+
     /// Forgets an object that is gone.
     pub fn remove(&self, object: &Object) {
-        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
         let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
         match object.kind() {
-            "Pod" => state.remove_pod(namespace, name),
+            "Pod" => state.remove_pod(&key(object)),
             "PersistentVolumeClaim" => {
-                state.claims.remove(&(namespace.clone(), name.clone()));
+                state.claims.remove(&key(object));
             }
             _ => {}
         }
@@ -95,19 +106,24 @@ impl Graph {
 }
 
 impl State {
-    fn remove_pod(&mut self, namespace: &str, name: &str) {
-        if let Some(pods) = self.pods.get_mut(namespace) {
-            pods.remove(name);
+    fn remove_pod(&mut self, key: &Key) {
+        let Some(node) = self.places.remove(key) else { return };
+        if let Some(pods) = self.nodes.get_mut(&node) {
+            pods.remove(key);
             if pods.is_empty() {
-                self.pods.remove(namespace);
+                self.nodes.remove(&node);
             }
         }
     }
 
     fn reaches(&self, node: &str, namespace: &str, name: &(Kind, String)) -> bool {
-        let pods = self.pods.get(namespace);
-        pods.is_some_and(|pods| pods.values().any(|pod| pod.node == node && pod.names.contains(name)))
+        let pods = self.nodes.get(node).into_iter().flatten();
+        pods.into_iter().any(|(key, names)| key.0 == namespace && names.contains(name))
     }
+}
+
+fn key(object: &Object) -> Key {
+    (object.metadata.namespace.clone(), object.metadata.name.clone())
 }
 
 fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {

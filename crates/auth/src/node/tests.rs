@@ -52,7 +52,7 @@ fn decide(authorizer: &NodeAuthorizer, node: &str, attributes: &str) -> String {
     let (resource, sub) = what.split_once('/').unwrap_or((what, ""));
     let (namespace, name) = words.next().and_then(|place| place.split_once('/')).unwrap_or_default();
     let decision =
-        authorizer.authorize(&Attributes::resource(&user, verb, group, resource).at(namespace, name).sub(sub));
+        authorizer.authorize(&Attributes::resource(&user, verb, group, resource).at(namespace, name).subresource(sub));
     match (decision.allowed(), &*decision.reason) {
         (true, _) => "yes".to_owned(),
         (false, "") => "no".to_owned(),

@@ -43,8 +43,7 @@ pub enum Purpose {
     },
 }
 
-/// A certificate with its key.
-#[derive(Debug)]
+/// A certificate with its key. Not `Debug`: the key must not end in a log.
 pub struct Leaf {
     /// The certificate.
     pub certificate: CertificateDer<'static>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::rule::Rule;
@@ -190,7 +191,7 @@ fn append_missing(updated: &mut Value, expected: &Value, list: &str) {
 }
 
 /// What cannot be read counts as absent.
-fn read<T: serde::de::DeserializeOwned + Default>(value: &Value) -> T {
+fn read<T: DeserializeOwned + Default>(value: &Value) -> T {
     serde_json::from_value(value.clone()).unwrap_or_default()
 }
 

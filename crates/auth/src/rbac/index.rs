@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use meta::{LabelSelector, Object, ObjectError, UserInfo};
+use meta::{LabelSelector, Object, ObjectError, UserInfo, WatchEvent, WatchKind};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -111,6 +111,20 @@ impl Rbac {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Takes in what a watch tells. An object that cannot be read counts as absent.
+    pub fn apply(&self, event: &WatchEvent) {
+        match event.kind {
+            WatchKind::Added | WatchKind::Modified => {
+                if let Err(error) = self.put(&event.object) {
+                    tracing::warn!(%error, object = event.object.metadata.key(), "reading a role or binding");
+                    self.remove(&event.object);
+                }
+            }
+            WatchKind::Deleted => self.remove(&event.object),
+            WatchKind::Bookmark => {}
+        }
     }
 
     /// Forgets an object that is gone.

@@ -188,16 +188,16 @@ mod tests {
         check(pods, on("get", "", "pods").at("a", "b"), true);
         check(pods, on("watch", "", "pods"), false);
         check(pods, on("get", "apps", "pods"), false);
-        check(pods, on("get", "", "pods").sub("log"), false);
+        check(pods, on("get", "", "pods").subresource("log"), false);
         check(pods, Attributes::path(&user, "get", "pods"), false);
         let log = r#"{"verbs":["*"],"apiGroups":["*"],"resources":["pods/log","*/scale"],"resourceNames":["a"]}"#;
-        check(log, on("get", "", "pods").sub("log").at("n", "a"), true);
-        check(log, on("get", "", "pods").sub("log").at("n", "b"), false);
-        check(log, on("get", "", "pods").sub("log"), false);
-        check(log, on("update", "apps", "deployments").sub("scale").at("n", "a"), true);
+        check(log, on("get", "", "pods").subresource("log").at("n", "a"), true);
+        check(log, on("get", "", "pods").subresource("log").at("n", "b"), false);
+        check(log, on("get", "", "pods").subresource("log"), false);
+        check(log, on("update", "apps", "deployments").subresource("scale").at("n", "a"), true);
         check(log, on("get", "", "pods").at("n", "a"), false);
         let all = r#"{"verbs":["*"],"apiGroups":["*"],"resources":["*"]}"#;
-        check(all, on("update", "apps", "deployments").sub("scale"), true);
+        check(all, on("update", "apps", "deployments").subresource("scale"), true);
         check(all, Attributes::path(&user, "get", "/x"), false);
         let urls = r#"{"verbs":["get"],"nonResourceURLs":["/healthz","/livez/*"]}"#;
         for (path, expected) in
