@@ -215,11 +215,11 @@ impl Runtime for Fake {
         }
         state.calls.push(Call::Create(config.id.clone()));
         let created_at = state.now();
-        let sandbox = state
-            .sandboxes
-            .get_mut(&config.sandbox_id)
-            .filter(|s| s.state == SandboxState::Ready)
-            .ok_or_else(|| Error::SandboxNotFound(config.sandbox_id.clone()))?;
+        let sandbox = state.sandboxes.get_mut(&config.sandbox_id);
+        let sandbox = sandbox.ok_or_else(|| Error::SandboxNotFound(config.sandbox_id.clone()))?;
+        if sandbox.state != SandboxState::Ready {
+            return Err(Error::Lost(config.sandbox_id));
+        }
         sandbox.containers.push(ContainerStatus { config, created_at, state: ContainerState::Created });
         Ok(())
     }
@@ -309,5 +309,26 @@ impl Runtime for Fake {
 
     fn events(&self) -> Events {
         self.events.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{Given, run};
+
+    #[tokio::test]
+    async fn it_does_what_every_runtime_does() {
+        run(&Fake::new(), Given { sandbox: SandboxConfig::default(), container: ContainerConfig::default() }).await;
+    }
+
+    #[tokio::test]
+    async fn a_lost_sandbox() {
+        let fake = Fake::new();
+        let mut events = fake.events();
+        fake.run_sandbox(SandboxConfig { id: "s".to_owned(), ..SandboxConfig::default() }).await.unwrap();
+        fake.lose("s").unwrap();
+        assert_eq!(events.recv().await.unwrap(), Event::SandboxLost { sandbox_id: "s".to_owned() });
+        assert_eq!(fake.list()[0].state, SandboxState::NotReady);
     }
 }

@@ -20,6 +20,8 @@ mod runtime;
 mod seccomp;
 pub mod shim;
 mod shims;
+#[cfg(feature = "testing")]
+pub mod suite;
 
 pub use config::{
     Capabilities, ContainerConfig, DeviceMapping, ExecConfig, Mount, MountKind, NamespaceMode, Namespaces, Propagation,

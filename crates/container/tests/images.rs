@@ -148,7 +148,7 @@ fn archives_of_both_kinds() {
         let found = import(&images, made.oci_archive("docker.io/library/thing:1")).await.expect("an image");
         check_image(&found[0]);
         let by_digest = format!("docker.io/library/thing@{}", digest(&made.manifest));
-        assert_eq!(found[0].digests, [by_digest.clone()]);
+        assert_eq!(found[0].digests, std::slice::from_ref(&by_digest));
         let again = import(&images, gzip(&made.docker_archive("thing:1"))).await.expect("an image");
         check_image(&again[0]);
         assert_eq!(images.list().len(), 1);
@@ -279,7 +279,7 @@ fn pulling() {
         };
         let name = format!("{address}/my/thing:1");
         let image = images.pull(&name, None, progress).await.expect("an image");
-        assert_eq!(image.tags, [name.clone()]);
+        assert_eq!(image.tags, std::slice::from_ref(&name));
         assert_eq!(image.digests, [format!("{address}/my/thing@{}", digest(&made().manifest))]);
         assert!(image.layers.iter().all(|l| Path::new(l).exists()));
         let transferred = |seen: &[Progress]| seen.iter().filter(|p| matches!(p, Progress::Transfer { .. })).count();

@@ -67,45 +67,37 @@ impl Server {
         self.clear_early();
     }
 
+    /// The first report is the exact one; what the worker says while it cleans up adds nothing.
     fn launch_failed(&mut self, id: &str, failure: Failure) {
-        let Some(container) = self.containers.get_mut(id) else { return };
-        let Some(launch) = container.launch.as_mut() else { return };
-        let asker = launch.asker.take();
-        if launch.started {
-            launch.failure = Some(failure.clone());
-        } else if container.state.pid.is_none() {
-            // The first report is the exact one; what the worker says while it cleans up is of no use.
-            self.drop_container(id);
-            self.clear_early();
-        }
-        if let Some(asker) = asker {
-            self.fail(asker, failure);
+        let launch = self.containers.get_mut(id).and_then(|c| c.launch.as_mut());
+        if let Some(launch) = launch.filter(|l| l.failure.is_none()) {
+            launch.failure = Some(failure);
         }
     }
 
-    /// Nobody holds the socket any more: the program runs, or its process is gone.
+    /// Nobody holds the socket any more: the program runs, or its process and the worker are gone. Only now may a failure be told, because
+    /// until now the worker might still be cleaning up under the container's name.
     fn launch_ended(&mut self, id: &str) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let Some(launch) = container.launch.take() else { return };
-        let (started, asker) = (launch.started && launch.failure.is_none(), launch.asker);
         let pid = container.state.pid;
-        let at = now();
-        let mut recorded = Ok(());
-        if started {
-            container.state.started_at = Some(at);
-            recorded = container.record();
-        }
-        self.unwatch(&launch.report, launch.token);
-        match (asker, pid) {
-            (None, _) => {}
-            (Some(asker), Some(pid)) if started => match recorded {
-                Ok(()) => self.reply(asker, Reply::Started { id: id.to_owned(), pid, at }, Vec::new()),
-                Err(e) => self.fail(asker, e.into()),
-            },
-            (Some(asker), _) => {
-                self.drop_container(id);
-                self.fail(asker, Failure::Other(format!("the process that makes container {id} died")));
+        let answer = match (launch.failure, pid) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(pid)) if launch.started => {
+                let at = now();
+                container.state.started_at = Some(at);
+                container.record().map(|()| Reply::Started { id: id.to_owned(), pid, at }).map_err(Failure::from)
             }
+            (None, _) => Err(Failure::Other(format!("the process that makes container {id} died"))),
+        };
+        self.unwatch(&launch.report, launch.token);
+        if pid.is_none() {
+            self.drop_container(id);
+        }
+        match (launch.asker, answer) {
+            (None, _) => {}
+            (Some(asker), Ok(reply)) => self.reply(asker, reply, Vec::new()),
+            (Some(asker), Err(failure)) => self.fail(asker, failure),
         }
         self.clear_early();
     }

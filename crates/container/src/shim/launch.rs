@@ -15,6 +15,9 @@ use crate::protocol::Failure;
 /// Used where the environment has no `PATH`.
 pub(super) const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Exit code of a container whose program could not be executed in the end, as upstream's runtime has it.
+const EXEC_FAILED: i32 = 255;
+
 /// Runs inside a new container, in libcontainer's init process. It tells the shim what went wrong in our own words.
 #[derive(Clone)]
 pub(super) struct Launcher {
@@ -50,7 +53,17 @@ impl Executor for Launcher {
             Ok(program) => become_program(&program, &args, &env),
             Err(failure) => failure,
         };
-        Err(ExecutorError::Other(self.fail(failure)))
+        // Compat: past this point upstream's runtime counts the container as started; what it finds wrong now stands in the log.
+        let text = match failure {
+            Failure::CommandNotFound { command, detail } | Failure::CommandNotExecutable { command, detail } => {
+                format!("exec {command}: {detail}\n")
+            }
+            other => format!("{}\n", crate::Error::from(other)),
+        };
+        // With nobody to read it there is nothing left to do.
+        let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+        // SAFETY: ends the process without running what belongs to the shim.
+        unsafe { libc::_exit(EXEC_FAILED) }
     }
 }
 

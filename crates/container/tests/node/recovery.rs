@@ -52,6 +52,46 @@ fn a_new_daemon_finds_everything() {
 }
 
 #[test]
+fn exits_while_no_daemon_lives() {
+    on_node(async |node| {
+        let path = node.folder.path().join("go");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let first = std::sync::Arc::clone(&node);
+        let fifo = path.clone();
+        // A daemon with a runtime of its own, which ends with everything that it had.
+        let pids = tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.block_on(async {
+                let shims = first.recovered().await;
+                shims.run_sandbox(first.sandbox("s")).await.unwrap();
+                let mut config = first.script("s", "c", "echo before; read x < /go; echo after; exit 42");
+                config.mounts =
+                    vec![container::Mount { source: fifo, destination: "/go".into(), ..Default::default() }];
+                shims.create_container(config).await.unwrap();
+                shims.start_container("c").await.unwrap();
+                shims.create_container(first.script("s", "killed", "sleep 1000")).await.unwrap();
+                (pid_of(&shims, "c"), shims.start_container("killed").await.unwrap().pid)
+            })
+        });
+        let (main, killed) = pids.await.unwrap();
+        fs::write(&path, "go\n").unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(killed as i32), nix::sys::signal::SIGKILL).unwrap();
+        eventually("both are gone", || {
+            [main, killed].iter().all(|pid| !std::path::Path::new(&format!("/proc/{pid}")).exists())
+        })
+        .await;
+        let new = node.recovered().await;
+        let code = |id: &str| match new.status(id).unwrap().state {
+            ContainerState::Exited(exit) => (exit.status.code, exit.status.signal),
+            other => panic!("{id} is {other:?}"),
+        };
+        assert_eq!((code("c"), code("killed")), ((42, None), (137, Some(9))));
+        assert_eq!(node.log("c"), "before\nafter\n");
+        new.remove_sandbox("s").await.unwrap();
+    });
+}
+
+#[test]
 fn a_killed_shim_is_a_lost_sandbox() {
     on_node(async |node| {
         let sandbox = node.shims.run_sandbox(node.sandbox("s")).await.unwrap();

@@ -1,7 +1,7 @@
 //! A runtime with a busybox image in folders and cgroups of its own.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -58,6 +58,11 @@ fn busybox_root(folder: &Path) {
         .expect("a file");
     fs::write(folder.join("etc/group"), "root:x:0:\nextra:x:77:app\n").expect("a file");
     fs::write(folder.join("etc/not-executable"), "text").expect("a file");
+    for (name, content) in [("junk", "\u{1}junk"), ("script", "#!/no/such\n")] {
+        let path = folder.join("bin").join(name);
+        fs::write(&path, content).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("a mode");
+    }
 }
 
 impl Node {
