@@ -101,9 +101,14 @@ impl Commit {
         Self { expects, ops: vec![Op::Delete { key }], durability: Durability::Durable }
     }
 
+    /// The bytes of its keys and values.
+    pub(crate) fn size(&self) -> usize {
+        self.ops.iter().map(Op::size).sum()
+    }
+
     /// Refuses what no backend takes.
     pub(crate) fn check_form(&self) -> Result<(), CommitError> {
-        if self.ops.len() > MAX_OPS || self.ops.iter().map(Op::size).sum::<usize>() > MAX_COMMIT_BYTES {
+        if self.ops.len() > MAX_OPS || self.size() > MAX_COMMIT_BYTES {
             return Err(CommitError::TooLarge);
         }
         for (index, op) in self.ops.iter().enumerate() {

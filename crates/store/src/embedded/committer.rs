@@ -24,6 +24,9 @@ const BLOCK: u64 = 1024;
 /// Rows of history deleted, and pages given back, between two groups of commits.
 const SLICE: usize = 500;
 
+/// After a failure expired keys wait so long, in milliseconds, for another attempt.
+const EXPIRY_PAUSE: Millis = 10_000;
+
 type CommitResult = Result<Revision, CommitError>;
 
 /// The thread's state.
@@ -38,6 +41,8 @@ pub(super) struct Committer {
     pub(super) clock: WallClock,
     pub(super) checkpointer: Checkpointer,
     pub(super) compactions: Vec<PendingCompaction>,
+    /// Nothing expires before this: the last attempt failed.
+    pub(super) expiry_paused_until: Millis,
     /// Pages that the log kept when readers were in the way of emptying it.
     pub(super) log_kept: i32,
     /// Held while the store is open.
@@ -66,7 +71,7 @@ impl Committer {
         if !self.compactions.is_empty() {
             return Some(Duration::ZERO);
         }
-        let due = self.index.next_due()?;
+        let due = self.index.next_due()?.max(self.expiry_paused_until);
         Some(Duration::from_millis(due.saturating_sub(self.now())))
     }
 
@@ -77,7 +82,8 @@ impl Committer {
 
     /// Commits what waits, after what has expired.
     fn commit_group(&mut self, group: Vec<PendingCommit>) {
-        let expired = self.index.expired(self.now());
+        let now = self.now();
+        let expired = if now < self.expiry_paused_until { Vec::new() } else { self.index.expired(now) };
         if group.is_empty() && expired.is_empty() {
             return;
         }
@@ -101,6 +107,7 @@ impl Committer {
                 self.table.roll_back();
                 self.index.take_back();
                 self.revision = before;
+                self.expiry_paused_until = now.saturating_add(EXPIRY_PAUSE);
                 let error = commit_error(&error);
                 tracing::warn!(%error, commits = replies.len(), "committing to the store");
                 self.empty_log();

@@ -15,7 +15,7 @@ mod table;
 mod tests;
 
 use std::fs::{DirBuilder, File, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -85,12 +85,17 @@ impl Embedded {
     pub fn open(folder: &Path, clock: WallClock) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { path: folder.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(io)?;
-        let lock = File::options().create(true).truncate(false).write(true).open(folder.join("lock")).map_err(io)?;
+        let private = |name: &str| {
+            File::options().create(true).truncate(false).write(true).mode(0o600).open(folder.join(name)).map_err(io)
+        };
+        let lock = private("lock")?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
+        // SQLite gives its other files the permissions of this one.
+        drop(private("state.db")?);
         let file = folder.join("state.db");
         let sqlite = |source| OpenError::Sqlite { path: folder.to_owned(), source };
         let mut table = Table::open(&file).map_err(sqlite)?;
@@ -116,6 +121,7 @@ impl Embedded {
             ceiling: marks.ceiling,
             clock,
             compactions: Vec::new(),
+            expiry_paused_until: 0,
             log_kept: 0,
             lock,
         };

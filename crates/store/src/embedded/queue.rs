@@ -11,8 +11,9 @@ use crate::{Commit, CommitError, Revision, StoreError};
 /// So many commits may wait.
 const ROOM: usize = 1024;
 
-/// At most so many commits share a transaction.
+/// At most so many commits, and no more after so many bytes, share a transaction.
 const MAX_GROUP: usize = 256;
+const MAX_GROUP_BYTES: usize = 16 << 20;
 
 /// A commit with the way back to whoever waits for it.
 pub(super) struct PendingCommit {
@@ -115,14 +116,23 @@ impl Queue {
                 }
             }
         }
-        let group = state.commits.len().min(MAX_GROUP);
-        let commits = state.commits.drain(..group).collect();
+        let commits = state.next_group();
         let compactions = std::mem::take(&mut state.compactions);
         Turn { commits, compactions, last: state.closed && state.commits.is_empty() }
     }
 }
 
 impl State {
+    fn next_group(&mut self) -> Vec<PendingCommit> {
+        let (mut group, mut bytes) = (Vec::new(), 0);
+        while group.len() < MAX_GROUP && bytes < MAX_GROUP_BYTES {
+            let Some(pending) = self.commits.pop_front() else { break };
+            bytes += pending.commit.size();
+            group.push(pending);
+        }
+        group
+    }
+
     fn is_empty(&self) -> bool {
         self.commits.is_empty() && self.compactions.is_empty() && !self.closed
     }
