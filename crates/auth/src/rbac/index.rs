@@ -83,8 +83,8 @@ struct Scope {
 
 #[derive(Default)]
 struct State {
-    /// By namespace and name; cluster roles have no namespace.
-    roles: HashMap<(String, String), Role>,
+    /// By namespace, then name; cluster roles have no namespace.
+    roles: HashMap<String, HashMap<String, Role>>,
     /// By namespace; cluster role bindings have none.
     scopes: HashMap<String, Scope>,
 }
@@ -164,54 +164,17 @@ impl Role {
 
 impl State {
     fn put_role(&mut self, object: &Object, role: Option<Role>) {
-        let key = (object.metadata.namespace.clone(), object.metadata.name.clone());
+        let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+        let roles = self.roles.entry(namespace.clone()).or_default();
         match role {
-            Some(role) => self.roles.insert(key, role),
-            None => self.roles.remove(&key),
+            Some(role) => roles.insert(name.clone(), role),
+            None => roles.remove(name),
         };
-        if object.metadata.namespace.is_empty() {
-            self.aggregate();
+        if namespace.is_empty() {
+            aggregate(roles);
+        } else if roles.is_empty() {
+            self.roles.remove(namespace);
         }
-    }
-
-    /// Gives every aggregating role the union of the roles it selects, until nothing changes.
-    fn aggregate(&mut self) {
-        let names: Vec<_> =
-            self.roles.iter().filter(|(_, role)| !role.selectors.is_empty()).map(|(key, _)| key.clone()).collect();
-        // Each round settles at least one more of them, unless they select each other in a circle, which is settled too.
-        for _ in 0..=names.len() {
-            let mut changed = false;
-            for key in &names {
-                let Some(role) = self.roles.get(key) else { continue };
-                let rules = self.selected_rules(key, role);
-                if role.rules[..] != rules[..] {
-                    changed = true;
-                    if let Some(role) = self.roles.get_mut(key) {
-                        role.rules = rules.into();
-                    }
-                }
-            }
-            if !changed {
-                return;
-            }
-        }
-    }
-
-    fn selected_rules(&self, key: &(String, String), role: &Role) -> Vec<Rule> {
-        let mut selected: Vec<_> = self
-            .roles
-            .iter()
-            .filter(|(other, _)| *other != key && other.0.is_empty())
-            .filter(|(_, other)| role.selectors.iter().any(|selector| selector.matches(&other.labels)))
-            .collect();
-        selected.sort_unstable_by_key(|(key, _)| *key);
-        let mut rules: Vec<Rule> = Vec::new();
-        for rule in selected.into_iter().flat_map(|(_, role)| role.rules.iter()) {
-            if !rules.contains(rule) {
-                rules.push(rule.clone());
-            }
-        }
-        rules
     }
 
     fn role(&self, role: &RoleRef, namespace: &str) -> Option<&Role> {
@@ -220,7 +183,7 @@ impl State {
             "ClusterRole" => "",
             _ => return None,
         };
-        self.roles.get(&(namespace.to_owned(), role.name.clone()))
+        self.roles.get(namespace)?.get(&role.name)
     }
 
     fn bind(&mut self, object: &Object, view: BindingView) {
@@ -282,6 +245,41 @@ impl State {
             other => format!("unsupported role reference kind: {other:?}"),
         }
     }
+}
+
+/// Gives every aggregating role the union of the roles it selects, until nothing changes.
+fn aggregate(roles: &mut HashMap<String, Role>) {
+    let aggregating = roles.iter().filter(|(_, role)| !role.selectors.is_empty());
+    let names: Vec<String> = aggregating.map(|(name, _)| name.clone()).collect();
+    // Each round settles at least one more of them, unless they select each other in a circle, which is settled too.
+    for _ in 0..=names.len() {
+        let mut changed = false;
+        for name in &names {
+            let rules = selected_rules(roles, name);
+            if let Some(role) = roles.get_mut(name).filter(|role| role.rules[..] != rules[..]) {
+                changed = true;
+                role.rules = rules.into();
+            }
+        }
+        if !changed {
+            return;
+        }
+    }
+}
+
+/// The rules of all roles that `name` selects, by the order of their names.
+fn selected_rules(roles: &HashMap<String, Role>, name: &str) -> Vec<Rule> {
+    let selectors = roles.get(name).map_or(&[][..], |role| &role.selectors);
+    let selects = |other: &Role| selectors.iter().any(|selector| selector.matches(&other.labels));
+    let mut selected: Vec<_> = roles.iter().filter(|(own, role)| *own != name && selects(role)).collect();
+    selected.sort_unstable_by_key(|(name, _)| *name);
+    let mut rules: Vec<Rule> = Vec::new();
+    for rule in selected.into_iter().flat_map(|(_, role)| role.rules.iter()) {
+        if !rules.contains(rule) {
+            rules.push(rule.clone());
+        }
+    }
+    rules
 }
 
 impl Authorizer for Rbac {
