@@ -1,0 +1,2 @@
+//! The menu of development tasks.
+fn main() {}
