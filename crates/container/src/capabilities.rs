@@ -80,7 +80,8 @@ pub(crate) fn bounding() -> BTreeSet<String> {
     from_mask(u64::from_str_radix(mask.trim(), 16).unwrap_or(0))
 }
 
-/// What a container gets: the default set, changed as asked, of what the host can give. A capability that the host lacks is left out.
+/// What a container gets: the default set, changed as asked, of what the host can give. A capability that the host
+/// lacks is left out.
 pub(crate) fn effective(request: &Capabilities, privileged: bool, host: &BTreeSet<String>) -> Result<BTreeSet<String>> {
     if privileged {
         return Ok(host.clone());

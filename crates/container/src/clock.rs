@@ -1,4 +1,5 @@
-//! The one place where this crate reads the wall clock: stamps of starts, exits and log lines come from the process that sees them happen.
+//! The one place where this crate reads the wall clock: stamps of starts, exits and log lines come from the process
+//! that sees them happen.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,5 +1,5 @@
-//! What a caller asks for: sandboxes, containers, mounts, resources. Plain data, kept as JSON in the run folder so that a restarted
-//! daemon finds it again.
+//! What a caller asks for: sandboxes, containers, mounts, resources. Plain data, kept as JSON in the run folder so that
+//! a restarted daemon finds it again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -65,8 +65,8 @@ pub struct SandboxConfig {
     pub namespaces: Namespaces,
     /// Kernel parameters written before any container starts, named with dots: `net.ipv4.ip_forward`.
     pub sysctls: BTreeMap<String, String>,
-    /// The cgroup of the sandbox, beneath the root of every hierarchy: `minke/ab12cd34/node/kubepods/burstable/podUID`. Created if missing,
-    /// removed with the sandbox. Containers get a child each, the shim another.
+    /// The cgroup of the sandbox, beneath the root of every hierarchy: `minke/ab12cd34/node/kubepods/burstable/podUID`.
+    /// Created if missing, removed with the sandbox. Containers get a child each, the shim another.
     pub cgroup_parent: String,
     /// Limits of the sandbox as a whole, on `cgroup_parent`.
     pub resources: Resources,
@@ -101,7 +101,8 @@ pub enum Propagation {
 pub struct Mount {
     /// Bind or tmpfs.
     pub kind: MountKind,
-    /// The host's path of a bind; opened once by the caller's process, so `/proc/self/fd/N` of the caller works and cannot be swapped later.
+    /// The host's path of a bind; opened once by the caller's process, so `/proc/self/fd/N` of the caller works and
+    /// cannot be swapped later.
     pub source: PathBuf,
     /// Where it appears in the container; resolved beneath the container's root.
     pub destination: PathBuf,
@@ -178,7 +179,8 @@ pub enum Seccomp {
     Localhost(PathBuf),
 }
 
-/// Changes to the default capabilities. Names with or without `CAP_`; `ALL` is all. Additions win over removals of `ALL`, as upstream has it.
+/// Changes to the default capabilities. Names with or without `CAP_`; `ALL` is all. Additions win over removals of
+/// `ALL`, as upstream has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     /// Added to the default set.

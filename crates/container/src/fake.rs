@@ -39,8 +39,8 @@ pub enum Call {
 type OnExec = Box<dyn Fn(&str, &ExecConfig) -> Result<(i32, String)> + Send + Sync>;
 type OnCreate = Box<dyn Fn(&ContainerConfig) -> Result<()> + Send + Sync>;
 
-/// Keeps what it was told in memory. A container runs until the test calls [`Fake::exit`] or it is sent KILL; TERM ends it too, unless
-/// [`Fake::ignore_term`] was called.
+/// Keeps what it was told in memory. A container runs until the test calls [`Fake::exit`] or it is sent KILL; TERM ends
+/// it too, unless [`Fake::ignore_term`] was called.
 pub struct Fake {
     state: Mutex<State>,
     events: broadcast::Sender<Event>,

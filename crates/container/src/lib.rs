@@ -1,10 +1,12 @@
 //! Containers on one machine: images, sandboxes, processes.
 //!
-//! [`Images`] keeps images and their unpacked layers. [`Shims`] is the [`Runtime`] that runs them: each sandbox has a [`shim`], our own
-//! binary executed again, which holds the sandbox's namespaces, is the parent of its processes, writes their logs and records their exits,
-//! and outlives the daemon. Everything that has to be known after a `kill -9` of the daemon stands in the run folder.
+//! [`Images`] keeps images and their unpacked layers. [`Shims`] is the [`Runtime`] that runs them: each sandbox has a
+//! [`shim`], our own binary executed again, which holds the sandbox's namespaces, is the parent of its processes,
+//! writes their logs and records their exits, and outlives the daemon. Everything that has to be known after a `kill
+//! -9` of the daemon stands in the run folder.
 //!
-//! This crate knows nothing of pods, services or Kubernetes; its shapes follow CRI because that is what a kubelet needs.
+//! This crate knows nothing of pods, services or Kubernetes; its shapes follow CRI because that is what a kubelet
+//! needs.
 
 mod capabilities;
 pub mod cgroup;

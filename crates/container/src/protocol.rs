@@ -1,8 +1,8 @@
 //! What daemon and shim say to each other: frames of JSON over a unix socket, with file descriptors beside them.
 //!
-//! A frame is two little-endian `u32` (length of the JSON, number of descriptors) and the JSON. Descriptors travel with the frame's first
-//! byte. A shim outlives the daemon that started it, so a daemon must understand the shims of its predecessors: fields may be added with a
-//! default; anything else raises [`VERSION`].
+//! A frame is two little-endian `u32` (length of the JSON, number of descriptors) and the JSON. Descriptors travel with
+//! the frame's first byte. A shim outlives the daemon that started it, so a daemon must understand the shims of its
+//! predecessors: fields may be added with a default; anything else raises [`VERSION`].
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -71,7 +71,8 @@ pub(crate) enum Call {
     KillExec {
         exec: u64,
     },
-    /// Descriptors: where to copy the streams that are wanted. With the reply come the write end of standard input, or the terminal.
+    /// Descriptors: where to copy the streams that are wanted. With the reply come the write end of standard input, or
+    /// the terminal.
     Attach {
         id: String,
         stdout: bool,

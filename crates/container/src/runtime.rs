@@ -1,4 +1,5 @@
-//! The runtime as its callers see it. Shaped like CRI, without its transport. Implemented by [`crate::Shims`] and, for tests, by `Fake`.
+//! The runtime as its callers see it. Shaped like CRI, without its transport. Implemented by [`crate::Shims`] and, for
+//! tests, by `Fake`.
 
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -222,7 +223,8 @@ pub struct ExecOutput {
 /// Bound of what [`Runtime::exec_sync`] keeps of each stream, as CRI's runtimes have it.
 const EXEC_SYNC_LIMIT: u64 = 16 << 20;
 
-/// Runs sandboxes and containers. All calls may be repeated after a failure; removing or stopping what is gone succeeds.
+/// Runs sandboxes and containers. All calls may be repeated after a failure; removing or stopping what is gone
+/// succeeds.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
     /// Makes the namespaces and the cgroup of a sandbox.
@@ -234,8 +236,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes a sandbox with its containers, cgroup and files, running or not. Log files stay.
     async fn remove_sandbox(&self, id: &str) -> Result<()>;
 
-    /// Makes a container up to the point where its program would start: root file system, namespaces, limits. The program's path is
-    /// checked here.
+    /// Makes a container up to the point where its program would start: root file system, namespaces, limits. The
+    /// program's path is checked here.
     async fn create_container(&self, config: ContainerConfig) -> Result<()>;
 
     /// Starts the program of a created container.
@@ -274,8 +276,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// What happens from now on.
     fn events(&self) -> Events;
 
-    /// Runs a command in a container and collects its output. A command that takes longer than `timeout` is killed, and the result is
-    /// [`Error::Timeout`](crate::Error::Timeout).
+    /// Runs a command in a container and collects its output. A command that takes longer than `timeout` is killed, and
+    /// the result is [`Error::Timeout`](crate::Error::Timeout).
     async fn exec_sync(&self, id: &str, command: Vec<String>, timeout: Option<Duration>) -> Result<ExecOutput> {
         let config = ExecConfig { command, stdout: true, stderr: true, timeout, ..ExecConfig::default() };
         let session = self.exec(id, config).await?;

@@ -65,7 +65,10 @@ fn made() -> Made {
         "rootfs": { "type": "layers", "diff_ids": [digest(&first), digest(&second)] },
     });
     let config = config.to_string().into_bytes();
-    let blob = |kind: &str, bytes: &[u8]| serde_json::json!({ "mediaType": kind, "digest": digest(bytes), "size": bytes.len() });
+    let blob = |kind: &str, bytes: &[u8]| {
+        let digest = digest(bytes);
+        serde_json::json!({ "mediaType": kind, "digest": digest, "size": bytes.len() })
+    };
     let manifest = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
@@ -259,7 +262,8 @@ async fn answer(mut stream: TcpStream, made: Arc<Made>) {
         },
     };
     let head = format!(
-        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\ndocker-content-digest: {}\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\
+         docker-content-digest: {}\r\nconnection: close\r\n\r\n",
         body.len(),
         digest(&body)
     );

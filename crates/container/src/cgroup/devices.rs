@@ -66,7 +66,8 @@ const SET_64: u8 = 0xb7;
 const JUMP_NOT_EQUAL: u8 = 0x55;
 const EXIT: u8 = 0x95;
 
-/// The program that answers 1 for what a rule allows, and else 0. The kernel passes type and wanted access, major and minor.
+/// The program that answers 1 for what a rule allows, and else 0. The kernel passes type and wanted access, major and
+/// minor.
 fn program(rules: &[DeviceRule]) -> Vec<Instruction> {
     let op = |code, to: u8, from: u8, offset, value| Instruction { code, registers: to | from << 4, offset, value };
     let (answer, context, kind, access, major, minor, left) = (0, 1, 2, 3, 4, 5, 6);

@@ -1,7 +1,7 @@
 //! Control groups of all three kinds: v1, hybrid and v2.
 //!
-//! A [`Cgroup`] is one path beneath the root of every hierarchy. Controllers that a machine lacks are left out, never an error. On a hybrid
-//! machine the v1 controllers count, and the unified hierarchy is left alone.
+//! A [`Cgroup`] is one path beneath the root of every hierarchy. Controllers that a machine lacks are left out, never
+//! an error. On a hybrid machine the v1 controllers count, and the unified hierarchy is left alone.
 
 mod devices;
 mod limits;
@@ -199,7 +199,8 @@ impl Cgroup {
         }
     }
 
-    /// Moves a process into the group; 0 is the caller. The first join in a while takes the kernel some ten milliseconds.
+    /// Moves a process into the group; 0 is the caller. The first join in a while takes the kernel some ten
+    /// milliseconds.
     pub fn join(&self, pid: u32) -> Result<()> {
         self.folders().try_for_each(|folder| join(&folder, pid))
     }
@@ -239,7 +240,8 @@ impl Cgroup {
         Err(Error::Container(format!("processes in cgroup {} do not end", self.path)))
     }
 
-    /// Removes the group and those beneath it, in which nothing may run. Blocks for a moment at most. It is no error if there is none.
+    /// Removes the group and those beneath it, in which nothing may run. Blocks for a moment at most. It is no error if
+    /// there is none.
     pub fn remove(&self) -> Result<()> {
         self.folders_of_all().iter().try_for_each(|folder| {
             remove_tree(folder).map_err(Error::io(format!("removing cgroup {}", folder.display())))

@@ -141,6 +141,13 @@ impl Layers {
         }
     }
 
+    /// Makes what was unpacked survive a power cut, before anything refers to it.
+    pub(super) fn sync(&self) -> ImageResult<()> {
+        let doing = || format!("syncing {}", self.unpacked.display());
+        let folder = File::open(&self.unpacked).map_err(ImageError::io(doing()))?;
+        rustix::fs::syncfs(&folder).map_err(ImageError::io(doing()))
+    }
+
     /// Deletes the layers that are not used.
     pub(super) fn collect(&self, used: &BTreeSet<String>) -> ImageResult<()> {
         let doing = || format!("collecting layers in {}", self.unpacked.display());
@@ -236,7 +243,8 @@ impl<R: Read> Read for Counted<'_, R> {
     }
 }
 
-/// Writes a folder's content in the order of names, owned by root and without times: the same content gives the same digest.
+/// Writes a folder's content in the order of names, owned by root and without times: the same content gives the same
+/// digest.
 fn pack(tar: &mut tar::Builder<File>, folder: &Path, prefix: &Path) -> io::Result<()> {
     let mut names: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     names.sort_by_key(fs::DirEntry::file_name);

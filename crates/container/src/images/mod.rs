@@ -1,9 +1,10 @@
 //! Images: a store of unpacked layers, import of archives, and pulls.
 //!
-//! Beneath its folder: `layers/HEX` (unpacked, named by chain id, whiteouts in overlay's form), `references.json` (the one mutable file,
-//! replaced atomically: names, configs and layers of images) and `temp` (emptied at start). Compressed blobs are not kept once unpacked. A
-//! reference is written after everything it needs, so a crash leaves only garbage, which the next removal collects. The store knows nothing
-//! of containers: whoever runs one sees to it that its image is not removed.
+//! Beneath its folder: `layers/HEX` (unpacked, named by chain id, whiteouts in overlay's form), `references.json` (the
+//! one mutable file, replaced atomically: names, configs and layers of images) and `temp` (emptied at start).
+//! Compressed blobs are not kept once unpacked. A reference is written after everything it needs, so a crash leaves
+//! only garbage, which the next removal collects. The store knows nothing of containers: whoever runs one sees to it
+//! that its image is not removed.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -48,7 +48,8 @@ pub(super) struct Record {
 }
 
 impl Images {
-    /// Opens a store, making its folder if there is none.
+    /// Opens a store, making its folder if there is none. Only one process may have it open: what others are adding
+    /// would look like leftovers.
     pub fn open(folder: &Path) -> ImageResult<Self> {
         let layers = Layers::open(folder)?;
         let path = folder.join(REFERENCES);
@@ -67,8 +68,8 @@ impl Images {
         self.known().iter().map(|(id, record)| self.image(id, record)).collect()
     }
 
-    /// The image that a reference means: a tag (`busybox` is `docker.io/library/busybox:latest`), a digest, an id or an unambiguous prefix
-    /// of an id.
+    /// The image that a reference means: a tag (`busybox` is `docker.io/library/busybox:latest`), a digest, an id or an
+    /// unambiguous prefix of an id.
     pub fn resolve(&self, reference: &str) -> ImageResult<Option<Image>> {
         let known = self.known();
         Ok(find(&known, reference)?.and_then(|id| known.get(&id).map(|record| self.image(&id, record))))
@@ -79,19 +80,21 @@ impl Images {
         self.known().get(id).map(|record| self.image(id, record))
     }
 
-    /// Removes a tag or digest, and with the last of them the image; or, by its id, the image with all its tags. Blobs and layers that nothing
-    /// refers to any more are deleted. It is no error if there is no such image.
+    /// Removes a tag or digest, and with the last of them the image; or, by its id, the image with all its tags. Blobs
+    /// and layers that nothing refers to any more are deleted. It is no error if there is no such image.
     pub async fn remove(&self, reference: &str) -> ImageResult<()> {
         let (store, reference) = (self.clone(), reference.to_owned());
         blocking(move || store.remove_now(&reference)).await
     }
 
-    /// Imports every image for this machine in a tar archive, plain or compressed: an OCI image layout or the output of `docker save`.
+    /// Imports every image for this machine in a tar archive, plain or compressed: an OCI image layout or the output of
+    /// `docker save`.
     pub async fn import(&self, archive: Box<dyn Read + Send>, progress: OnProgress) -> ImageResult<Vec<Image>> {
         let store = self.clone();
         blocking(move || {
             let _adding = store.adding();
             let found = archive::import(archive, &store.inner.layers, &progress)?;
+            store.inner.layers.sync()?;
             found.into_iter().map(|(id, record)| store.register(id, record)).collect()
         })
         .await
@@ -117,8 +120,8 @@ impl Images {
         .await
     }
 
-    /// Pulls an image from its registry (plain HTTP for `localhost` and loopback addresses). What is already in the store is not
-    /// transferred again.
+    /// Pulls an image from its registry (plain HTTP for `localhost` and loopback addresses). What is already in the
+    /// store is not transferred again.
     pub async fn pull(
         &self,
         reference: &str,
@@ -131,6 +134,7 @@ impl Images {
         blocking(move || {
             let _adding = store.adding();
             let (id, record) = pull::install(fetched, &store.inner.layers, &progress)?;
+            store.inner.layers.sync()?;
             store.register(id, record)
         })
         .await

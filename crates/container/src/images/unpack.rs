@@ -1,8 +1,9 @@
 //! Unpacking a layer beneath a folder that it cannot leave.
 //!
-//! Archives are not to be trusted. Every path is opened by the kernel relative to the folder's descriptor with `RESOLVE_IN_ROOT`, so a link
-//! in the archive leads back into the folder at worst; the last part of a path is never followed. Deletions become the form that overlay
-//! file systems want: a character device 0:0, or an attribute on a folder.
+//! Archives are not to be trusted. Every path is opened by the kernel relative to the folder's descriptor with
+//! `RESOLVE_IN_ROOT`, so a link in the archive leads back into the folder at worst; the last part of a path is never
+//! followed. Deletions become the form that overlay file systems want: a character device 0:0, or an attribute on a
+//! folder.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;

@@ -1,6 +1,7 @@
 //! Filters of system calls: profiles, and the programs that the kernel runs.
 //!
-//! Translating a profile takes ten milliseconds, so it is done once by the daemon and the program handed to every container's folder.
+//! Translating a profile takes ten milliseconds, so it is done once by the daemon and the program handed to every
+//! container's folder.
 
 mod default;
 
@@ -91,7 +92,8 @@ impl Profile {
         let default = action(&self.default_action, self.default_errno_ret)?;
         let mut context = ScmpFilterContext::new(default)?;
         context.set_ctl_nnp(false)?;
-        // A tree instead of a list: what a system call costs no longer depends on its place. Old libraries have only lists.
+        // A tree instead of a list: what a system call costs no longer depends on its place. Old libraries have only
+        // lists.
         let _ = context.set_ctl_optimize(2);
         for name in &self.architectures {
             context.add_arch(ScmpArch::from_str(name)?)?;
@@ -170,8 +172,9 @@ fn action(name: &str, errno: Option<u32>) -> std::result::Result<ScmpAction, Box
     Ok(ScmpAction::from_str(name, Some(value))?)
 }
 
-/// Instructions that answer system calls which the profile is too old to know with ENOSYS, so that C libraries fall back to older ones
-/// instead of taking a refusal for an answer. Everything else goes on to the profile's own instructions.
+/// Instructions that answer system calls which the profile is too old to know with ENOSYS, so that C libraries fall
+/// back to older ones instead of taking a refusal for an answer. Everything else goes on to the profile's own
+/// instructions.
 fn unknown_calls(newest: u32) -> Vec<u8> {
     const LOAD: u16 = 0x20;
     const EQUAL: u16 = 0x15;

@@ -20,8 +20,8 @@ pub(super) struct Confinement {
 }
 
 impl Confinement {
-    /// The filter comes before the capabilities go, because loading it needs one; with `no_new_privileges` it is the other way round, so
-    /// that it covers as much as possible.
+    /// The filter comes before the capabilities go, because loading it needs one; with `no_new_privileges` it is the
+    /// other way round, so that it covers as much as possible.
     pub(super) fn apply(&self) -> Result<(), Failure> {
         let failed = |what: &str, e: &dyn std::fmt::Display| Failure::Other(format!("{what}: {e}"));
         let syscall = create_syscall();

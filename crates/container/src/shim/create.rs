@@ -1,4 +1,5 @@
-//! The worker that makes one container. It is a forked copy of the shim: what libcontainer does to its caller happens here and ends here.
+//! The worker that makes one container. It is a forked copy of the shim: what libcontainer does to its caller happens
+//! here and ends here.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -21,8 +22,8 @@ use crate::config::{MountKind, SandboxConfig, Seccomp};
 use crate::error::{Error, Result};
 use crate::records::{self, ContainerRecord};
 
-/// Devices that libcontainer makes in every container, and those that any container may use: null, zero, full, random, urandom, tty, ptmx
-/// and its terminals.
+/// Devices that libcontainer makes in every container, and those that any container may use: null, zero, full, random,
+/// urandom, tty, ptmx and its terminals.
 const DEVICES: [(u32, Option<u32>); 8] =
     [(1, Some(3)), (1, Some(5)), (1, Some(7)), (1, Some(8)), (1, Some(9)), (5, Some(0)), (5, Some(2)), (136, None)];
 

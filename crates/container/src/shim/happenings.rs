@@ -75,8 +75,8 @@ impl Server {
         }
     }
 
-    /// Nobody holds the socket any more: the program runs, or its process and the worker are gone. Only now may a failure be told, because
-    /// until now the worker might still be cleaning up under the container's name.
+    /// Nobody holds the socket any more: the program runs, or its process and the worker are gone. Only now may a
+    /// failure be told, because until now the worker might still be cleaning up under the container's name.
     fn launch_ended(&mut self, id: &str) {
         let Some(container) = self.containers.get_mut(id) else { return };
         let Some(launch) = container.launch.take() else { return };
@@ -240,7 +240,8 @@ impl Server {
             stream.drain(&mut container.log);
         }
         if !container.private_pids {
-            // Compat: as with upstream's runtimes, what shares the host's or the pod's processes ends with its main process.
+            // Compat: as with upstream's runtimes, what shares the host's or the pod's processes ends with its main
+            // process.
             kill_all(container);
         }
         let finished_at = now();

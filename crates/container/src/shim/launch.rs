@@ -53,7 +53,8 @@ impl Executor for Launcher {
             Ok(program) => become_program(&program, &args, &env),
             Err(failure) => failure,
         };
-        // Compat: past this point upstream's runtime counts the container as started; what it finds wrong now stands in the log.
+        // Compat: past this point upstream's runtime counts the container as started; what it finds wrong now stands in
+        // the log.
         let text = match failure {
             Failure::CommandNotFound { command, detail } | Failure::CommandNotExecutable { command, detail } => {
                 format!("exec {command}: {detail}\n")

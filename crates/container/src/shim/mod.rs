@@ -1,9 +1,9 @@
 //! The shim: one small single-threaded process a sandbox, which outlives the daemon.
 //!
-//! It holds the sandbox's namespaces, is the parent of its processes, writes their logs, records their exits before it tells anyone, and
-//! passes streams on. It decides nothing: when to stop or restart is the daemon's business. Whatever may change or block its process (every
-//! call of libcontainer, entering a container) is done by a forked worker. It shall stay small: no async runtime, no threads, large things
-//! only in workers.
+//! It holds the sandbox's namespaces, is the parent of its processes, writes their logs, records their exits before it
+//! tells anyone, and passes streams on. It decides nothing: when to stop or restart is the daemon's business. Whatever
+//! may change or block its process (every call of libcontainer, entering a container) is done by a forked worker. It
+//! shall stay small: no async runtime, no threads, large things only in workers.
 
 mod calls;
 mod confine;
@@ -40,7 +40,8 @@ pub(crate) const CGROUP: &str = "shim";
 /// Wanted `oom_score_adj` of a shim: upstream's runtimes protect theirs by the same amount.
 const OOM_SCORE: i32 = -998;
 
-/// Runs the shim and never returns. To be called before any thread exists, with standard input being the socket to the daemon.
+/// Runs the shim and never returns. To be called before any thread exists, with standard input being the socket to the
+/// daemon.
 pub fn main(_arguments: &[OsString]) -> ! {
     let status = match run() {
         Ok(()) => 0,

@@ -63,8 +63,8 @@ fn loopback_up() -> Result<()> {
     if result == 0 { Ok(()) } else { Err(Error::io("setting lo up")(std::io::Error::last_os_error())) }
 }
 
-/// A mount namespace that holds nothing but the sandbox's `/dev/shm`. It has no process: it lives as long as this descriptor, and so
-/// nothing is mounted on the host and nothing remains when the shim dies.
+/// A mount namespace that holds nothing but the sandbox's `/dev/shm`. It has no process: it lives as long as this
+/// descriptor, and so nothing is mounted on the host and nothing remains when the shim dies.
 pub(super) fn shm_holder(config: &SandboxConfig, folder: &Path) -> Result<Option<OwnedFd>> {
     if config.namespaces.ipc != NamespaceMode::Sandbox {
         return Ok(None);

@@ -1,4 +1,5 @@
-//! The file systems of a new container, put together in a mount namespace of the worker's own: when the container ends, they are gone.
+//! The file systems of a new container, put together in a mount namespace of the worker's own: when the container ends,
+//! they are gone.
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -104,8 +105,8 @@ impl Stage {
         Ok(path)
     }
 
-    /// Mounts the layers, lowest first, under a new writable one in `writable`. The names in the mount's options are short links, because
-    /// all options together have one page.
+    /// Mounts the layers, lowest first, under a new writable one in `writable`. The names in the mount's options are
+    /// short links, because all options together have one page.
     pub(super) fn overlay(&self, layers: &[PathBuf], writable: &Path) -> Result<PathBuf> {
         let links = self.folder.join("l");
         let root = self.folder.join("rootfs");
@@ -126,7 +127,8 @@ impl Stage {
         nix::unistd::chdir(&links).map_err(Error::io(doing()))?;
         let base = format!("lowerdir={},upperdir=u,workdir=w", lower.join(":"));
         let try_mount = |options: &str| mount(Some("overlay"), &root, Some("overlay"), MsFlags::empty(), Some(options));
-        // A writable layer need not survive a power cut: `volatile` spares the syncs. Kernels before 5.10 do not know it.
+        // A writable layer need not survive a power cut: `volatile` spares the syncs. Kernels before 5.10 do not know
+        // it.
         try_mount(&format!("{base},volatile"))
             .or_else(|_| try_mount(&base))
             .map_err(Error::io("mounting the root file system"))?;

@@ -44,7 +44,8 @@ pub(super) struct Facts<'a> {
     /// PID 1 of a shared PID namespace.
     pub(super) pod_init: Option<u32>,
     pub(super) devices: &'a [Device],
-    /// The container's cgroup in each v1 hierarchy, and its name there; empty on v2, where it has a namespace of its own.
+    /// The container's cgroup in each v1 hierarchy, and its name there; empty on v2, where it has a namespace of its
+    /// own.
     pub(super) cgroups: &'a [(PathBuf, String)],
 }
 
@@ -167,7 +168,6 @@ fn namespaces(facts: &Facts<'_>) -> Vec<Value> {
 
 fn mounts(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Value> {
     let config = &record.config;
-    let mount = |kind: &str, destination: &str, options: &[&str]| json!({ "type": kind, "source": kind, "destination": destination, "options": options });
     let sys: &[&str] =
         if config.privileged { &["nosuid", "noexec", "nodev"] } else { &["nosuid", "noexec", "nodev", "ro"] };
     let mut list = vec![
@@ -208,6 +208,10 @@ fn mounts(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Value> {
         index > defaults || !m["destination"].as_str().is_some_and(|d| own.contains(Path::new(d)))
     });
     list
+}
+
+fn mount(kind: &str, destination: &str, options: &[&str]) -> Value {
+    json!({ "type": kind, "source": kind, "destination": destination, "options": options })
 }
 
 /// libcontainer would mount the groups of v1 writable, and those that its caller is in.

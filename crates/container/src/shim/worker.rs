@@ -33,7 +33,8 @@ pub(super) fn spawn(keep: &[RawFd], work: impl FnOnce(&Reporter) -> Result<()>) 
     }
 }
 
-/// Closes everything but the standard streams and the given descriptors, so that no copy keeps a pipe or a connection open.
+/// Closes everything but the standard streams and the given descriptors, so that no copy keeps a pipe or a connection
+/// open.
 fn close_others(keep: &[RawFd], also: RawFd) {
     let mut keep: Vec<u32> = keep.iter().chain([&also]).filter_map(|fd| u32::try_from(*fd).ok()).collect();
     keep.sort_unstable();

@@ -52,8 +52,9 @@ pub struct Shims {
 }
 
 impl Shims {
-    /// Finds the sandboxes of an earlier daemon in `run_dir`, connects to their shims and takes over. Exits that happened meanwhile are in
-    /// [`Runtime::list`] at once; sandboxes whose shim died are `NotReady`, their processes killed, their containers exited with 137.
+    /// Finds the sandboxes of an earlier daemon in `run_dir`, connects to their shims and takes over. Exits that
+    /// happened meanwhile are in [`Runtime::list`] at once; sandboxes whose shim died are `NotReady`, their processes
+    /// killed, their containers exited with 137.
     pub async fn recover(config: ShimsConfig) -> Result<Self> {
         for folder in [&config.run_dir, &config.state_dir] {
             std::fs::create_dir_all(folder).map_err(Error::io(format!("making {}", folder.display())))?;

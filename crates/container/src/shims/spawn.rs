@@ -16,7 +16,8 @@ use crate::records;
 
 /// The program to be executed as a shim.
 pub(super) struct Program {
-    /// A read-only mount of the file that hangs nowhere: `/proc/PID/exe` of a shim leads to it, and not to the file as the host has it.
+    /// A read-only mount of the file that hangs nowhere: `/proc/PID/exe` of a shim leads to it, and not to the file as
+    /// the host has it.
     mount: Option<OwnedFd>,
     path: PathBuf,
     arguments: Vec<OsString>,

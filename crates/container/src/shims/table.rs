@@ -141,7 +141,8 @@ impl Table {
         Ok((held.clone(), entry.connection.clone()))
     }
 
-    /// The shim is gone. Containers that were not seen ending count as killed. Gives false if the sandbox was stopped on purpose.
+    /// The shim is gone. Containers that were not seen ending count as killed. Gives false if the sandbox was stopped
+    /// on purpose.
     pub(super) fn shim_gone(&self, id: &str) -> bool {
         let finished_at = now();
         let (lost, killed) = {
