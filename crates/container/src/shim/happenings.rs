@@ -123,18 +123,15 @@ impl Server {
     }
 
     fn exec_started(&mut self, token: u64) {
-        let Some(exec) = self.execs.get_mut(&token) else { return };
-        let (asker, terminal, pid) = (exec.asker.take(), exec.terminal.take(), exec.pid);
-        let Ok(report) = duplicate(&exec.report) else { return };
+        let Some(mut exec) = self.execs.remove(&token) else { return };
         // It stays readable for ever now.
-        self.unwatch(&report, token);
+        self.unwatch(&exec.report, token);
+        let (asker, terminal, pid) = (exec.asker.take(), exec.terminal.take(), exec.pid);
         let Some(asker) = asker else { return };
         match pid {
-            None => {
-                self.execs.remove(&token);
-                self.fail(asker, Failure::Other("the process that starts a command died".to_owned()));
-            }
+            None => self.fail(asker, Failure::Other("the process that starts a command died".to_owned())),
             Some(pid) => {
+                self.execs.insert(token, exec);
                 self.reply(asker, Reply::Done, terminal.into_iter().collect());
                 if let Some(status) = self.take_early(pid) {
                     self.process_ended(pid, status);
@@ -180,6 +177,14 @@ impl Server {
 
     /// A client can take more, or is gone.
     pub(super) fn flush_client(&mut self, id: &str, token: u64) {
+        if let Some(mut client) = self.lingering.remove(&token) {
+            if client.flush() && client.is_behind() {
+                self.lingering.insert(token, client);
+            } else {
+                self.unwatch(&client.fd, token);
+            }
+            return;
+        }
         let Some(container) = self.containers.get_mut(id) else { return };
         let Some(stream) = container.streams.iter_mut().find(|s| s.clients.iter().any(|c| c.token == token)) else {
             return;
@@ -203,11 +208,17 @@ impl Server {
         }
     }
 
+    /// Stops reading. Clients that are behind still get what was read for them.
     fn close_stream(&mut self, stream: Stream) {
-        for client in &stream.clients {
-            self.unwatch(&client.fd, client.token);
-        }
         self.unwatch(&stream.fd, stream.token);
+        for client in stream.clients {
+            if client.is_behind() {
+                self.rewatch(&client.fd, client.token, EventFlags::OUT);
+                self.lingering.insert(client.token, client);
+            } else {
+                self.unwatch(&client.fd, client.token);
+            }
+        }
     }
 
     /// A child ended; false if it is none that anyone asked for.

@@ -11,9 +11,14 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use super::Sandbox;
 use super::container::{Asker, Container};
+use super::streams::Client;
 use crate::error::{Error, Result};
 use crate::protocol::{Failure, Frame, Inbox, Message, Reply, Request};
 use crate::runtime::ExitStatus;
+
+/// Tokens of what is watched from the start.
+const LISTENER: u64 = 1;
+const SIGNALS: u64 = 2;
 
 /// Everything the shim has.
 pub(super) struct Server {
@@ -21,6 +26,8 @@ pub(super) struct Server {
     pub(super) containers: BTreeMap<String, Container>,
     /// Further processes, by the token of their reports.
     pub(super) execs: HashMap<u64, Exec>,
+    /// Attached clients of streams that have ended, by token, until they have caught up.
+    pub(super) lingering: HashMap<u64, Client>,
     /// Waits until every container has ended; then the shim ends.
     pub(super) stop: Option<Asker>,
     epoll: OwnedFd,
@@ -80,26 +87,25 @@ impl Server {
             .map_err(Error::io("making a signalfd"))?;
         let epoll = epoll::create(CreateFlags::CLOEXEC).map_err(Error::io("making an epoll"))?;
         rustix::io::ioctl_fionbio(&listener, true).map_err(Error::io("preparing the socket"))?;
+        let sources = HashMap::from([(LISTENER, Source::Listener), (SIGNALS, Source::Signals)]);
+        for (fd, token) in [(listener.as_fd(), LISTENER), (signals.as_fd(), SIGNALS)] {
+            epoll::add(&epoll, fd, EventData::new_u64(token), EventFlags::IN).map_err(Error::io("watching a file"))?;
+        }
         let mut server = Self {
             sandbox,
             containers: BTreeMap::new(),
             execs: HashMap::new(),
+            lingering: HashMap::new(),
             stop: None,
             epoll,
             listener,
             signals,
-            sources: HashMap::new(),
+            sources,
             connections: HashMap::new(),
-            next_token: 1,
+            next_token: SIGNALS + 1,
             early: HashMap::new(),
             finished: false,
         };
-        let listener = server.listener.try_clone().map_err(Error::io("preparing the socket"))?;
-        server.watch(&listener, Source::Listener, EventFlags::IN)?;
-        let signals = server.signals.as_fd().try_clone_to_owned().map_err(Error::io("preparing signals"))?;
-        server.watch(&signals, Source::Signals, EventFlags::IN)?;
-        // epoll knows a file by its open description, which the originals keep.
-        drop((listener, signals));
         server.connect(socket)?;
         Ok(server)
     }
@@ -149,7 +155,7 @@ impl Server {
         let _ = epoll::modify(&self.epoll, fd, EventData::new_u64(token), flags);
     }
 
-    /// Stops watching a file.
+    /// Stops watching a file. It must be the very descriptor that is watched: epoll takes a duplicate for another file.
     pub(super) fn unwatch(&mut self, fd: &OwnedFd, token: u64) {
         let _ = epoll::delete(&self.epoll, fd);
         self.sources.remove(&token);

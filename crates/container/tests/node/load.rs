@@ -45,6 +45,37 @@ fn twenty_sandboxes_at_once() {
     });
 }
 
+#[test]
+fn an_idle_shim_does_nothing() {
+    on_node(async |node| {
+        let sandbox = node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
+        node.start(node.script("s", "quiet", "sleep 1000")).await;
+        node.shims.create_container(node.script("s", "created", "true")).await.unwrap();
+        node.run(node.script("s", "ended", "true")).await;
+        let running = container::ExecConfig {
+            command: ["sleep", "1000"].map(str::to_owned).to_vec(),
+            stdout: true,
+            ..Default::default()
+        };
+        let exec = node.shims.exec("quiet", running).await.unwrap();
+        let attached = node.shims.attach("quiet", false, true, true).await.unwrap();
+        drop(node.shims.attach("quiet", false, true, false).await.unwrap());
+        let before = ticks(sandbox.pid);
+        // Another process is the clock.
+        std::process::Command::new("/bin/sleep").arg("1").status().unwrap();
+        let used = ticks(sandbox.pid) - before;
+        assert!(used <= 2, "an idle shim used {used} ticks of a hundred in a second");
+        drop((exec, attached));
+    });
+}
+
+/// Hundredths of a second of CPU time.
+fn ticks(pid: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("a shim");
+    let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+    [fields[11], fields[12]].iter().map(|f| f.parse::<u64>().expect("a number")).sum()
+}
+
 fn private_kib(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).expect("the memory of a shim");
     let private = text.lines().filter(|l| l.starts_with("Private_"));

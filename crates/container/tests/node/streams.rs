@@ -171,3 +171,19 @@ fn a_slow_reader_loses_nothing() {
         assert_eq!(node.log("c"), text);
     });
 }
+
+#[test]
+fn what_was_written_last_reaches_who_reads_late() {
+    on_node(async |node| {
+        node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
+        let mut events = node.shims.events();
+        // More than one pipe holds, less than two: the end comes while the client is behind.
+        node.start(node.script("s", "c", "read x; seq 1 20000").with_stdin()).await;
+        let mut session = node.shims.attach("c", true, true, false).await.unwrap();
+        session.stdin.as_mut().unwrap().write_all(b"\n").await.unwrap();
+        exit_of(&mut events, "c").await;
+        let mut text = String::new();
+        session.stdout.unwrap().read_to_string(&mut text).await.unwrap();
+        assert_eq!(text.lines().count(), 20_000);
+    });
+}
