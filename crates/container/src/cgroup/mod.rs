@@ -26,6 +26,8 @@ const KILL_ROUNDS: usize = 50;
 const KILL_WAIT: rustix::time::Timespec = rustix::time::Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 /// The kernel may call a group busy for a moment after its last process was reaped.
 const REMOVE_ROUNDS: usize = 20;
+/// Groups above may be removed by others while one is made.
+const CREATE_ROUNDS: usize = 10;
 
 /// The hierarchies that are mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,24 +144,34 @@ impl Cgroup {
 
     /// Makes the group and those above it where they are missing.
     pub fn create(&self) -> Result<()> {
-        for hierarchy in self.hierarchies.mounts.iter() {
-            let mut folder = hierarchy.mount_point.clone();
-            for part in self.path.split('/') {
-                if self.hierarchies.version == Version::V2 {
-                    delegate(&folder, &hierarchy.controllers);
+        self.hierarchies.mounts.iter().try_for_each(|hierarchy| {
+            let mut result = Ok(());
+            for _ in 0..CREATE_ROUNDS {
+                result = self.create_in(hierarchy);
+                match &result {
+                    // Another owner just removed a group above, which was empty then.
+                    Err((_, e)) if e.kind() == io::ErrorKind::NotFound => {}
+                    _ => break,
                 }
-                let parent = folder.clone();
-                folder.push(part);
-                match fs::create_dir(&folder) {
-                    Ok(()) if hierarchy.controllers.iter().any(|c| c == "cpuset") => {
-                        if self.hierarchies.version == Version::V1 {
-                            inherit_cpuset(&parent, &folder);
-                        }
-                    }
-                    Ok(()) => {}
-                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                    Err(e) => return Err(Error::io(format!("making cgroup {}", folder.display()))(e)),
-                }
+            }
+            result.map_err(|(folder, e)| Error::io(format!("making cgroup {}", folder.display()))(e))
+        })
+    }
+
+    fn create_in(&self, hierarchy: &Hierarchy) -> std::result::Result<(), (PathBuf, io::Error)> {
+        let mut folder = hierarchy.mount_point.clone();
+        for part in self.path.split('/') {
+            if self.hierarchies.version == Version::V2 {
+                delegate(&folder, &hierarchy.controllers);
+            }
+            let parent = folder.clone();
+            folder.push(part);
+            let cpuset = self.hierarchies.version == Version::V1 && hierarchy.controllers.iter().any(|c| c == "cpuset");
+            match fs::create_dir(&folder) {
+                Ok(()) if cpuset => inherit_cpuset(&parent, &folder),
+                Ok(()) => {}
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err((folder, e)),
             }
         }
         Ok(())
