@@ -1,1 +1,16 @@
-//! To be described.
+//! Links, addresses and routes of one node.
+//!
+//! Every socket of a node is made through its [`Namespace`], because several nodes may live in one process, each in a
+//! network namespace of its own. Names in the kernel carry the cluster's id, so that two clusters never meet.
+//!
+//! This crate does not know what a pod or a service is: it connects network namespaces to a bridge.
+
+mod addresses;
+mod link;
+mod namespace;
+mod network;
+
+pub use addresses::{AddressError, Addresses, Subnet};
+pub use link::LinkError;
+pub use namespace::Namespace;
+pub use network::{Network, NetworkConfig, NetworkError};

@@ -1,0 +1,85 @@
+//! A handle on a network namespace, and the only place that makes sockets.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use nix::sched::{CloneFlags, setns};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+/// A network namespace. Cheap to clone; keeps the namespace alive.
+#[derive(Clone, Debug)]
+pub struct Namespace(Option<Arc<File>>);
+
+impl Namespace {
+    /// The namespace that the process lives in.
+    pub fn own() -> Self {
+        Self(None)
+    }
+
+    /// The namespace behind a path, for example `/proc/PID/ns/net`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(Some(Arc::new(File::open(path)?))))
+    }
+
+    /// The open file of a namespace that isn't the process's own.
+    pub(crate) fn file(&self) -> Option<&File> {
+        self.0.as_deref()
+    }
+
+    /// Runs `work` inside: on a thread of its own that entered the namespace and ends with the work. Sockets that it
+    /// makes stay in the namespace and are served by the caller's runtime.
+    pub async fn run<T, F>(&self, work: F) -> io::Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce() -> io::Result<T> + Send + 'static,
+    {
+        let Some(file) = self.0.clone() else { return work() };
+        let runtime = Handle::current();
+        let (answer, answered) = oneshot::channel();
+        std::thread::Builder::new().name("netns".to_owned()).spawn(move || {
+            let _reactor = runtime.enter();
+            let entered = setns(&*file, CloneFlags::CLONE_NEWNET).map_err(io::Error::from);
+            // The caller may have given up; then nobody needs the answer.
+            let _ = answer.send(entered.and_then(|()| work()));
+        })?;
+        answered.await.map_err(|_| io::Error::other("the work in the network namespace panicked"))?
+    }
+
+    /// A listening TCP socket.
+    pub async fn listen(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let listener = self.run(move || std::net::TcpListener::bind(address)).await?;
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener)
+    }
+
+    /// A connected TCP socket.
+    pub async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let socket = self
+            .run(
+                move || {
+                    if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }
+                },
+            )
+            .await?;
+        socket.connect(address).await
+    }
+
+    /// A bound UDP socket.
+    pub async fn bind_udp(&self, address: SocketAddr) -> io::Result<UdpSocket> {
+        let socket = self.run(move || std::net::UdpSocket::bind(address)).await?;
+        socket.set_nonblocking(true)?;
+        UdpSocket::from_std(socket)
+    }
+
+    /// Sets a kernel parameter beneath `/proc/sys/net`, for example `ipv4/ip_forward`.
+    pub async fn set_parameter(&self, name: &str, value: &str) -> io::Result<()> {
+        let path = format!("/proc/sys/net/{name}");
+        let value = value.to_owned();
+        self.run(move || std::fs::write(path, value)).await
+    }
+}
