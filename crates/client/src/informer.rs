@@ -1,0 +1,240 @@
+//! A collection as it changes, held once for everyone in the process who looks at it.
+//!
+//! In process the objects are the very ones of the server's cache: holding them costs a pointer each.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use futures::StreamExt;
+use meta::{ApiError, FieldSelector, Gvr, LabelSelector, ListOptions, Object, ResourcePath, WatchKind, WatchOptions};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinHandle;
+
+use crate::api::Client;
+
+/// How long to wait after a failure before the collection is read anew.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// How many changes a slow subscriber may be behind before it is told to look at everything.
+const BACKLOG: usize = 4096;
+
+type Objects = BTreeMap<String, Arc<Object>>;
+
+/// Holds a collection. The task that follows it ends with the last clone.
+#[derive(Clone, Debug)]
+pub struct Informer {
+    shared: Arc<Shared>,
+    _task: Arc<Task>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    gvr: Gvr,
+    objects: RwLock<Objects>,
+    /// The revision that the collection has reached; 0 before the first read.
+    revision: watch::Sender<u64>,
+    changes: broadcast::Sender<Change>,
+}
+
+/// An object that came, changed or went; of one that went, its last state.
+#[derive(Clone, Debug)]
+struct Change(Arc<Object>);
+
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A subscription to an informer's changes.
+#[derive(Debug)]
+pub struct Index {
+    shared: Arc<Shared>,
+    changes: broadcast::Receiver<Change>,
+    pending: Vec<Arc<Object>>,
+}
+
+impl Informer {
+    /// Begins to follow a collection across all namespaces.
+    pub fn new(client: Client, gvr: Gvr) -> Self {
+        Self::selected(client, gvr, LabelSelector::default(), FieldSelector::default())
+    }
+
+    /// Begins to follow the part of a collection that selectors choose.
+    pub fn selected(client: Client, gvr: Gvr, labels: LabelSelector, fields: FieldSelector) -> Self {
+        let shared = Arc::new(Shared {
+            gvr,
+            objects: RwLock::default(),
+            revision: watch::Sender::new(0),
+            changes: broadcast::Sender::new(BACKLOG),
+        });
+        let follower = Follower { client, labels, fields, shared: Arc::clone(&shared) };
+        Self { shared, _task: Arc::new(Task(tokio::spawn(follower.run()))) }
+    }
+
+    /// Returns once the collection was read.
+    pub async fn wait_synced(&self) {
+        self.wait_for(1).await;
+    }
+
+    /// Returns once the collection has reached a revision.
+    pub async fn wait_for(&self, revision: u64) {
+        let mut reached = self.shared.revision.subscribe();
+        // The sender lives as long as this informer.
+        let _ = reached.wait_for(|reached| *reached >= revision).await;
+    }
+
+    /// The revision that the collection has reached; 0 before it was read.
+    pub fn revision(&self) -> u64 {
+        *self.shared.revision.borrow()
+    }
+
+    /// What is followed.
+    pub fn gvr(&self) -> &Gvr {
+        &self.shared.gvr
+    }
+
+    /// One object, by `namespace/name` or, cluster-scoped, by name.
+    pub fn get(&self, key: &str) -> Option<Arc<Object>> {
+        self.shared.read().get(key).cloned()
+    }
+
+    /// Every object, by key.
+    pub fn list(&self) -> Vec<Arc<Object>> {
+        self.shared.read().values().cloned().collect()
+    }
+
+    /// Every object of a namespace.
+    pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<Object>> {
+        let begin = format!("{namespace}/");
+        let objects = self.shared.read();
+        objects
+            .range(begin.clone()..)
+            .take_while(|(key, _)| key.starts_with(&begin))
+            .map(|(_, object)| Arc::clone(object))
+            .collect()
+    }
+
+    /// The objects that an owner controls.
+    pub fn controlled_by(&self, uid: &str) -> Vec<Arc<Object>> {
+        let controlled = |object: &&Arc<Object>| object.metadata.controller().is_some_and(|owner| owner.uid == uid);
+        self.shared.read().values().filter(controlled).cloned().collect()
+    }
+
+    /// Everything that is there, then every change.
+    pub fn subscribe(&self) -> Index {
+        let changes = self.shared.changes.subscribe();
+        Index { shared: Arc::clone(&self.shared), changes, pending: self.list() }
+    }
+}
+
+impl Index {
+    /// The next object that came, changed or went: of one that went, the last state. A subscriber that is too slow sees
+    /// everything again, so that nothing is missed but the objects that went meanwhile. `None` when the informer ended.
+    pub async fn next(&mut self) -> Option<Arc<Object>> {
+        loop {
+            if let Some(object) = self.pending.pop() {
+                return Some(object);
+            }
+            match self.changes.recv().await {
+                Ok(Change(object)) => return Some(object),
+                Err(broadcast::error::RecvError::Lagged(_)) => {
+                    self.pending = self.shared.read().values().cloned().collect()
+                }
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Objects> {
+        self.objects.read().expect("no holder of this lock can panic")
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, Objects> {
+        self.objects.write().expect("no holder of this lock can panic")
+    }
+
+    fn tell(&self, object: Arc<Object>) {
+        // Nobody may be listening.
+        let _ = self.changes.send(Change(object));
+    }
+
+    fn reach(&self, revision: u64) {
+        self.revision.send_if_modified(|reached| std::mem::replace(reached, revision.max(*reached)) < revision);
+    }
+
+    fn apply(&self, kind: WatchKind, object: Arc<Object>) {
+        let revision = object.revision;
+        let key = object.metadata.key();
+        match kind {
+            WatchKind::Added | WatchKind::Modified => drop(self.write().insert(key, Arc::clone(&object))),
+            WatchKind::Deleted => drop(self.write().remove(&key)),
+            WatchKind::Bookmark => return self.reach(revision),
+        }
+        self.tell(object);
+        self.reach(revision);
+    }
+
+    /// Takes a fresh list over: what is not in it went while nobody looked.
+    fn replace(&self, items: Vec<Arc<Object>>, revision: u64) {
+        let fresh: Objects = items.into_iter().map(|object| (object.metadata.key(), object)).collect();
+        let old = std::mem::replace(&mut *self.write(), fresh.clone());
+        let gone = old.iter().filter(|(key, _)| !fresh.contains_key(*key)).map(|(_, object)| object);
+        let changed =
+            fresh.iter().filter(|(key, object)| old.get(*key).is_none_or(|old| old.revision != object.revision));
+        gone.chain(changed.map(|(_, object)| object)).for_each(|object| self.tell(Arc::clone(object)));
+        self.reach(revision.max(1));
+    }
+}
+
+struct Follower {
+    client: Client,
+    labels: LabelSelector,
+    fields: FieldSelector,
+    shared: Arc<Shared>,
+}
+
+impl Follower {
+    async fn run(self) {
+        loop {
+            if let Err(error) = self.follow().await {
+                let expired = error.reason == meta::Reason::Expired || error.reason == meta::Reason::Gone;
+                if !expired {
+                    tracing::warn!(resource = %self.shared.gvr.qualified(), %error, "following a collection failed; it is read anew");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// Reads the collection and follows it until the watch fails.
+    async fn follow(&self) -> Result<(), ApiError> {
+        let options =
+            ListOptions { labels: self.labels.clone(), fields: self.fields.clone(), ..ListOptions::default() };
+        let list = self.client.list(&self.shared.gvr, "", options).await?;
+        let mut revision = list.revision;
+        self.shared.replace(list.items, revision);
+        let path = ResourcePath::collection(self.shared.gvr.clone(), "");
+        loop {
+            let options = WatchOptions {
+                labels: self.labels.clone(),
+                fields: self.fields.clone(),
+                resource_version: revision.to_string(),
+                bookmarks: true,
+                ..WatchOptions::default()
+            };
+            let mut events = self.client.watch(&path, options).await?;
+            while let Some(event) = events.next().await {
+                let event = event?;
+                revision = event.object.revision;
+                self.shared.apply(event.kind, event.object);
+            }
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! How the command line speaks to a running cluster: one JSON line each way per request, over a socket that only root
+//! may open. Progress lines may come before the answer.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+/// What the command line asks.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// What runs?
+    Status,
+    /// Answer once the node is Ready.
+    Ready,
+    /// End all pods and stop.
+    Stop,
+    /// Import an archive.
+    ImportImage(PathBuf),
+    /// Pull an image.
+    PullImage(String),
+    /// List images.
+    ListImages,
+    /// Remove an image.
+    RemoveImage(String),
+}
+
+/// An image as the command line shows it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ImageRow {
+    pub(crate) names: Vec<String>,
+    pub(crate) id: String,
+    pub(crate) bytes: u64,
+}
+
+/// What a cluster tells of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) server: String,
+    pub(crate) nodes: Vec<String>,
+    pub(crate) ready_after_ms: Option<u64>,
+    pub(crate) process: u32,
+    pub(crate) kubeconfig: PathBuf,
+}
+
+/// What the cluster answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    /// Work goes on: so many of so many bytes of this thing.
+    Progress { what: String, done: u64, total: u64 },
+    Status(Status),
+    Images(Vec<ImageRow>),
+    Done,
+    Failed(String),
+}
+
+/// A connection to a running cluster.
+pub(crate) struct Client(BufReader<UnixStream>);
+
+impl Client {
+    /// Connects; `None` if nothing runs there.
+    pub(crate) async fn connect(socket: &Path) -> anyhow::Result<Option<Self>> {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => Ok(Some(Self(BufReader::new(stream)))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("connect to {}", socket.display())),
+        }
+    }
+
+    /// Sends a request and waits for its answer; progress goes to `progress`.
+    pub(crate) async fn call(
+        &mut self,
+        request: &Request,
+        mut progress: impl FnMut(&str, u64, u64),
+    ) -> anyhow::Result<Answer> {
+        self.0.get_mut().write_all(&line(request)?).await.context("ask the cluster")?;
+        loop {
+            let mut answer = String::new();
+            let length = self.0.read_line(&mut answer).await.context("hear the cluster's answer")?;
+            anyhow::ensure!(length > 0, "the cluster ended before it answered");
+            match serde_json::from_str(&answer).context("understand the cluster's answer")? {
+                Answer::Progress { what, done, total } => progress(&what, done, total),
+                Answer::Failed(why) => anyhow::bail!(why),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    /// Waits until the cluster's process closes the connection: it is gone then.
+    pub(crate) async fn closed(mut self) -> anyhow::Result<()> {
+        let mut rest = String::new();
+        while self.0.read_line(&mut rest).await.context("wait for the cluster's end")? > 0 {}
+        Ok(())
+    }
+}
+
+/// One client's connection, on the cluster's side.
+pub(crate) struct Connection(BufReader<UnixStream>);
+
+impl Connection {
+    pub(crate) async fn request(&mut self) -> anyhow::Result<Option<Request>> {
+        let mut text = String::new();
+        let length = self.0.read_line(&mut text).await.context("read a request")?;
+        if length == 0 {
+            return Ok(None);
+        }
+        serde_json::from_str(&text).context("understand a request").map(Some)
+    }
+
+    pub(crate) async fn answer(&mut self, answer: &Answer) -> anyhow::Result<()> {
+        self.0.get_mut().write_all(&line(answer)?).await.context("answer a request")
+    }
+}
+
+/// The socket that a cluster listens on. A socket file that nobody listens on any more is replaced.
+pub(crate) struct Listener(UnixListener);
+
+impl Listener {
+    pub(crate) fn bind(socket: &Path) -> anyhow::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let bind = || format!("listen on {}", socket.display());
+        if let Some(folder) = socket.parent() {
+            std::fs::create_dir_all(folder).with_context(bind)?;
+            std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o700)).with_context(bind)?;
+        }
+        match std::fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error).with_context(bind),
+            Ok(()) | Err(_) => {}
+        }
+        Ok(Self(UnixListener::bind(socket).with_context(bind)?))
+    }
+
+    pub(crate) async fn accept(&self) -> anyhow::Result<Connection> {
+        let (stream, _) = self.0.accept().await.context("accept a command's connection")?;
+        Ok(Connection(BufReader::new(stream)))
+    }
+}
+
+fn line(message: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    Ok(line)
+}
