@@ -5,11 +5,21 @@
 //! [`Resources`]; nothing here knows HTTP, and who may do what is decided before a call arrives.
 
 mod admission;
+mod cache;
+mod continuation;
+mod list;
+mod metadata;
 mod registry;
 mod resources;
+mod selection;
+mod snapshot;
+#[cfg(test)]
+mod tests;
 mod watch;
+mod write;
 
 pub use crate::admission::{Admission, Attributes, Operation, Reader, Request};
 pub use crate::registry::{OpenError, Registry, RegistryConfig};
 pub use crate::resources::Resources;
+pub use crate::snapshot::Snapshot;
 pub use crate::watch::WatchStream;

@@ -2,13 +2,23 @@
 
 use std::sync::Arc;
 
-use kinds::Settings;
-use meta::{ApiError, Call, Clock, Gvr, Object, Reply, ResourcePath, UserInfo, WatchOptions};
+use kinds::{Resource, Settings};
+use meta::{
+    ApiError, Call, Clock, Gvr, ListOptions, Object, ObjectList, Reply, ResourcePath, UserInfo, WatchOptions,
+    WriteOptions,
+};
+use serde_json::Value;
 use store::{Store, StoreError};
+use tokio::time::Instant;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Reader};
+use crate::cache::{Cache, Feed, Storage};
+use crate::list::{list, newest, parse_revision, wait_for};
 use crate::resources::Resources;
-use crate::watch::WatchStream;
+use crate::selection::{Selection, check_fields};
+use crate::snapshot::Snapshot;
+use crate::watch::{WatchParts, WatchStream, watch};
+use crate::write::{Source, Writer};
 
 /// What a registry is made of.
 pub struct RegistryConfig {
@@ -34,13 +44,24 @@ pub enum OpenError {
 
 /// Serves objects. See the crate's documentation.
 pub struct Registry {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) settings: Settings,
+    pub(crate) admission: Vec<Arc<dyn Admission>>,
+    pub(crate) cache: Arc<Cache>,
     resources: Arc<Resources>,
+    feed: Feed,
+    epoch: Instant,
 }
 
 impl Registry {
     /// Reads everything from the store and follows it from then on.
     pub async fn open(config: RegistryConfig) -> Result<Arc<Self>, OpenError> {
-        Ok(Arc::new(Self { resources: Arc::new(config.resources) }))
+        let RegistryConfig { store, clock, settings, admission, resources } = config;
+        let cache = Arc::new(Cache::new(&resources));
+        let feed = Feed::start(store.clone(), cache.clone(), clock.clone()).await?;
+        let resources = Arc::new(resources);
+        Ok(Arc::new(Self { store, clock, settings, admission, cache, resources, feed, epoch: Instant::now() }))
     }
 
     /// What is served now.
@@ -50,22 +71,136 @@ impl Registry {
 
     /// Carries out a call for a user who may do it.
     pub async fn call(&self, user: &UserInfo, path: &ResourcePath, call: Call) -> Result<Reply, ApiError> {
-        let _ = (user, path, call);
-        Err(ApiError::no_such_resource())
+        let (row, storage) = self.find(&path.gvr)?;
+        let namespace = self.namespace(row, path, matches!(call, Call::List(_) | Call::DeleteCollection(..)))?;
+        let name = path.name.as_deref().unwrap_or_default();
+        let subresource = path.subresource.as_deref().unwrap_or_default();
+        if !subresource.is_empty() && row.subresource(subresource).is_none() {
+            return Err(ApiError::no_such_resource());
+        }
+        let writer = Writer { registry: self, user, row, storage, namespace, name, subresource };
+        match call {
+            Call::Get { resource_version } => self.get(&writer, &resource_version).await,
+            Call::List(options) => self.list(row, storage, namespace, options).await.map(Reply::List),
+            Call::Create { object, options } => self.create(&writer, object, &options).await,
+            Call::Update { object, options } => writer.update(Source::Replace(object), &options).await,
+            Call::Patch { form, patch, options } => writer.update(Source::Patch(form, patch), &options).await,
+            Call::Delete(options) => writer.delete(&options).await,
+            Call::DeleteCollection(which, options) => {
+                let list = self.list(row, storage, namespace, which).await?;
+                writer.delete_all(list, &options).await
+            }
+        }
     }
 
     /// Begins a watch.
     pub fn watch(&self, path: &ResourcePath, options: WatchOptions) -> Result<WatchStream, ApiError> {
-        let _ = (path, options);
-        Err(ApiError::no_such_resource())
+        let (row, storage) = self.find(&path.gvr)?;
+        let namespace = self.namespace(row, path, true)?;
+        check_fields(&path.gvr, row.rules.selectable(), (&options.labels, &options.fields))?;
+        let mut fields = options.fields.clone();
+        if let Some(name) = options.name.as_deref().or(path.name.as_deref()) {
+            fields.requirements.push(("metadata.name".to_owned(), name.to_owned(), true));
+        }
+        let selection = Selection::new(storage, row.namespaced, Some(namespace), options.labels.clone(), fields);
+        let parts = WatchParts {
+            cache: self.cache.clone(),
+            storage: storage.clone(),
+            selection,
+            kind: row.gvk(),
+            stopped: self.feed.stopped(),
+            epoch: self.epoch,
+        };
+        watch(parts, &options)
     }
 
     /// One object as the cache has it; an empty namespace for cluster-scoped resources.
     pub fn get_cached(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        let _ = (gvr, namespace, name);
-        None
+        let (_, storage) = self.find(gvr).ok()?;
+        storage.get(&storage.key(namespace, name))
+    }
+
+    /// All objects of a resource, as they are now; `None` for what is not served.
+    pub fn snapshot(&self, gvr: &Gvr) -> Option<Snapshot> {
+        let (_, storage) = self.find(gvr).ok()?;
+        Some(Snapshot::new(storage.clone(), newest(&self.cache, storage)))
+    }
+
+    /// The revision that everything has reached.
+    pub fn revision(&self) -> u64 {
+        self.cache.revision()
+    }
+
+    /// Shows the revision that everything has reached, as it grows.
+    pub fn reached(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.cache.reached()
     }
 
     /// Ends the feed and all watches. The store stays open.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.feed.stop().await;
+    }
+
+    fn find(&self, gvr: &Gvr) -> Result<(&Resource, &Arc<Storage>), ApiError> {
+        let row = self.resources.by_gvr(gvr).ok_or_else(ApiError::no_such_resource)?;
+        let (group, resource) = row.storage;
+        let storage = self.cache.storage(group, resource).ok_or_else(ApiError::no_such_resource)?;
+        Ok((row, storage))
+    }
+
+    fn namespace<'a>(&self, row: &Resource, path: &'a ResourcePath, all: bool) -> Result<&'a str, ApiError> {
+        let namespace = path.namespace.as_deref().unwrap_or_default();
+        if namespace.is_empty() && row.namespaced && !all {
+            return Err(ApiError::bad_request("an empty namespace may not be set during creation"));
+        }
+        if !namespace.is_empty() && !row.namespaced {
+            return Err(ApiError::no_such_resource());
+        }
+        Ok(namespace)
+    }
+
+    async fn get(&self, writer: &Writer<'_>, resource_version: &str) -> Result<Reply, ApiError> {
+        if let Some(revision) = parse_revision(resource_version)? {
+            wait_for(&self.cache, revision).await?;
+        }
+        let key = writer.storage.key(writer.namespace, writer.name);
+        let object = writer.storage.get(&key);
+        object.map(Reply::object).ok_or_else(|| ApiError::not_found(&writer.row.gvr(), writer.name))
+    }
+
+    async fn list(
+        &self,
+        row: &Resource,
+        storage: &Arc<Storage>,
+        namespace: &str,
+        options: ListOptions,
+    ) -> Result<ObjectList, ApiError> {
+        check_fields(&row.gvr(), row.rules.selectable(), (&options.labels, &options.fields))?;
+        let (labels, fields) = (options.labels.clone(), options.fields.clone());
+        let selection = Selection::new(storage, row.namespaced, Some(namespace), labels, fields);
+        list(&self.cache, storage, &selection, &options).await
+    }
+
+    async fn create(&self, writer: &Writer<'_>, object: Value, options: &WriteOptions) -> Result<Reply, ApiError> {
+        match (writer.row.plural, writer.subresource) {
+            ("pods", "binding") => writer.bind(object, options).await,
+            ("pods", "eviction") => writer.evict(&object, options).await,
+            (_, "") => writer.create(object, options).await,
+            (_, _) => Err(ApiError::method_not_supported(&writer.row.gvr(), "create")),
+        }
+    }
+}
+
+impl Reader for Registry {
+    fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        let storage = self.cache.storage(group, resource)?;
+        storage.get(&storage.key(namespace, name))
+    }
+
+    fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>> {
+        let Some(storage) = self.cache.storage(group, resource) else { return Vec::new() };
+        let prefix = if namespace.is_empty() { storage.prefix.clone() } else { storage.key(namespace, "").to_string() };
+        let (map, _) = storage.newest();
+        map.beneath(&prefix).map(|(_, object)| object.clone()).collect()
+    }
 }

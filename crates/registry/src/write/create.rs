@@ -1,0 +1,81 @@
+//! Creating objects.
+
+use std::sync::Arc;
+
+use meta::{ApiError, Object, Reply, WriteOptions};
+use serde_json::{Value, json};
+use store::Expect;
+
+use super::fields::{metadata, text};
+use super::name::generate;
+use super::{Failure, Writer, unstored};
+use crate::admission::{Operation, Request};
+
+/// Upstream tries so many generated names.
+const NAMES: usize = 8;
+
+impl Writer<'_> {
+    /// Makes an object.
+    pub(crate) async fn create(&self, mut object: Value, options: &WriteOptions) -> Result<Reply, ApiError> {
+        self.check_kind(&mut object)?;
+        self.place(&mut object)?;
+        self.row.rules.default(&mut object);
+        self.own_fields(None, &mut object, options)?;
+        self.create_managed(object, options).await
+    }
+
+    /// Makes an object whose fields have their managers.
+    pub(super) async fn create_managed(&self, object: Value, options: &WriteOptions) -> Result<Reply, ApiError> {
+        let attributes = self.attributes(Operation::Create, text(&object, "/metadata/name"), options.dry_run);
+        let mut request = Request { attributes, object, old: None, delete: None, warnings: Vec::new() };
+        self.fill(&mut request.object)?;
+        if self.mutate(&mut request).await? {
+            self.row.rules.default(&mut request.object);
+        }
+        let base = text(&request.object, "/metadata/generateName").to_owned();
+        let generated = !base.is_empty() && text(&request.object, "/metadata/name").is_empty();
+        for _ in 0..if generated { NAMES } else { 1 } {
+            if generated {
+                metadata(&mut request.object).insert("name".to_owned(), json!(generate(&base)));
+            }
+            if let Some(object) = self.attempt_create(&mut request, options).await? {
+                return Ok(Reply::Object { object, created: true, warnings: request.warnings });
+            }
+        }
+        let mut error = ApiError::already_exists(&self.row.gvr(), text(&request.object, "/metadata/name"));
+        if generated {
+            error.message.push_str(", the server was not able to generate a unique name for the object");
+        }
+        Err(error)
+    }
+
+    /// `None` where the name is taken.
+    async fn attempt_create(
+        &self,
+        request: &mut Request<'_>,
+        options: &WriteOptions,
+    ) -> Result<Option<Arc<Object>>, ApiError> {
+        let object = &mut request.object;
+        self.row.rules.prepare_create(object);
+        let name = text(object, "/metadata/name").to_owned();
+        self.validate_new(object, &name)?;
+        request.attributes.name.clone_from(&name);
+        self.admit(request).await?;
+        let key = self.key(&name);
+        if options.dry_run {
+            let taken = self.storage.get(&key).is_some();
+            return if taken { Ok(None) } else { unstored(self.storage, &request.object).map(Some) };
+        }
+        match self.put(key, &request.object, Expect::Absent).await {
+            Ok(object) => Ok(Some(object)),
+            Err(Failure::Stale) => Ok(None),
+            Err(Failure::Api(error)) => Err(error),
+        }
+    }
+
+    fn validate_new(&self, object: &Value, name: &str) -> Result<(), ApiError> {
+        let mut errors = self.row.rules.validate(object, &self.registry.settings);
+        errors.extend(crate::metadata::validate(object, self.row.namespaced));
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), name, &errors)) }
+    }
+}
