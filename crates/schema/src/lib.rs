@@ -1,1 +1,15 @@
-//! To be described.
+//! The types of the API as data, and what can be done to a document by knowing its type: decoding with pruning and
+//! canonical form, and protobuf.
+//!
+//! Nothing here knows of HTTP, stores, or what a kind means.
+
+mod decode;
+pub mod proto;
+mod table;
+mod types;
+
+pub use decode::{DecodeError, Decoded, decode};
+pub use types::{
+    Any, Field, List, ListKind, Map, MapKey, Patch, Scalar, SchemaOr, SchemaOrKind, Schemas, Struct, Type, TypeId,
+    Wire, WirePart,
+};
