@@ -1,13 +1,57 @@
 //! The built-in kinds: names, scope, columns, defaults, validation and update rules. Pure and synchronous.
 //!
-//! A kind is one file or folder beneath its group's folder, and one line in [`all`]. Routes, discovery, tables, RBAC names
-//! and garbage collection follow from its [`Resource`].
+//! A kind is one file or folder beneath its group's folder, and one line in its group's list; [`all`] joins the groups.
+//! Routes, discovery, tables, RBAC names and garbage collection follow from its [`Resource`].
 
+mod age;
+mod apps;
+mod batch;
+mod core;
+mod field;
+mod groups;
+pub mod metadata;
+mod names;
+mod plain;
+mod rbac;
 mod resource;
+mod reviews;
+mod storage;
 
+use std::sync::LazyLock;
+
+pub use age::human_duration;
+pub use core::pod::qos;
 pub use resource::{Column, Part, Resource, Rules, Settings, Subresource, keep_other_part};
 
 /// Every built-in resource.
 pub fn all() -> &'static [Resource] {
-    &[]
+    static ALL: LazyLock<Vec<Resource>> = LazyLock::new(|| {
+        let groups =
+            [core::all(), apps::all(), batch::all(), storage::all(), rbac::all(), reviews::all(), groups::all()];
+        groups.concat()
+    });
+    &ALL
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn every_resource_is_complete() {
+        let mut seen = BTreeSet::new();
+        for resource in all() {
+            let gvr = resource.gvr();
+            assert!(seen.insert(gvr.to_string()), "{gvr} is listed twice");
+            assert!(!resource.verbs.is_empty() && !resource.singular.is_empty(), "{gvr}");
+            let object = json!({"metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"}});
+            assert_eq!(resource.rules.row(&object, 0).len(), resource.columns.len(), "{gvr}");
+            let names: Vec<String> = resource.rules.fields(&object).into_iter().map(|(name, _)| name).collect();
+            assert!(names.iter().all(|name| resource.rules.selectable().contains(&name.as_str())), "{gvr}");
+        }
+    }
 }

@@ -108,6 +108,11 @@ pub trait Rules: Send + Sync {
     /// set to 1 here by kinds that count it.
     fn prepare_create(&self, _object: &mut Value) {}
 
+    /// What is wrong with an object's name, in upstream's words. By default a name is a DNS subdomain.
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        crate::names::subdomain(name)
+    }
+
     /// What is wrong with a new object.
     fn validate(&self, _object: &Value, _settings: &Settings) -> Errors {
         Errors::new()
@@ -123,6 +128,12 @@ pub trait Rules: Send + Sync {
     fn validate_update(&self, new: &Value, _old: &Value, _part: Part<'_>, settings: &Settings) -> Errors {
         self.validate(new, settings)
     }
+
+    /// The form in which an object that came in is stored, where a resource is a second view on another one's objects.
+    fn to_stored(&self, _object: &mut Value) {}
+
+    /// Back from the stored form.
+    fn from_stored(&self, _object: &mut Value) {}
 
     /// The names that field selectors may ask for, besides metadata.name and metadata.namespace.
     fn selectable(&self) -> &'static [&'static str] {

@@ -1,0 +1,146 @@
+//! Event: one kind in two groups, stored in the core group's form.
+//!
+//! Compat: events.k8s.io names some fields anew and calls the old ones deprecated.
+
+use serde_json::{Value, json};
+
+use crate::age;
+use crate::field::text;
+use crate::plain::{NAME, cell, column, wide};
+use crate::resource::{Column, Rules};
+
+pub(crate) const COLUMNS: &[Column] = &[
+    column("Last Seen", "string"),
+    column("Type", "string"),
+    column("Reason", "string"),
+    column("Object", "string"),
+    wide("Subobject"),
+    wide("Source"),
+    column("Message", "string"),
+    wide("First Seen"),
+    wide("Count"),
+    Column { priority: 1, ..NAME },
+];
+
+/// Names of the same fields: in the core group, in events.k8s.io.
+const FIELDS: [(&str, &str); 6] = [
+    ("involvedObject", "regarding"),
+    ("message", "note"),
+    ("source", "deprecatedSource"),
+    ("firstTimestamp", "deprecatedFirstTimestamp"),
+    ("lastTimestamp", "deprecatedLastTimestamp"),
+    ("count", "deprecatedCount"),
+];
+
+/// In both groups, but named differently there and here in one place: (core group, events.k8s.io).
+const COMPONENTS: (&str, &str) = ("reportingComponent", "reportingController");
+
+/// The rules of one of the two groups.
+pub(crate) struct Event {
+    new: bool,
+}
+
+impl Event {
+    pub(crate) const CORE: Self = Self { new: false };
+    pub(crate) const NEW: Self = Self { new: true };
+}
+
+fn rename(object: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static str)>) {
+    let Some(fields) = object.as_object_mut() else { return };
+    for (from, to) in pairs {
+        if let Some(value) = fields.remove(from) {
+            fields.insert(to.to_owned(), value);
+        }
+    }
+}
+
+impl Rules for Event {
+    fn validate_name(&self, name: &str) -> Vec<String> {
+        crate::names::subdomain(name)
+    }
+
+    fn to_stored(&self, object: &mut Value) {
+        if self.new {
+            rename(object, FIELDS.into_iter().chain([COMPONENTS]).map(|(core, new)| (new, core)));
+            object["apiVersion"] = json!("v1");
+        }
+    }
+
+    fn from_stored(&self, object: &mut Value) {
+        if self.new {
+            rename(object, FIELDS.into_iter().chain([COMPONENTS]));
+            object["apiVersion"] = json!("events.k8s.io/v1");
+        }
+    }
+
+    fn selectable(&self) -> &'static [&'static str] {
+        &[
+            "involvedObject.kind",
+            "involvedObject.namespace",
+            "involvedObject.name",
+            "involvedObject.uid",
+            "involvedObject.apiVersion",
+            "involvedObject.resourceVersion",
+            "involvedObject.fieldPath",
+            "reason",
+            "reportingComponent",
+            "source",
+            "type",
+        ]
+    }
+
+    fn fields(&self, object: &Value) -> Vec<(String, String)> {
+        let value = |name: &str| match name {
+            "source" => match text(object, "/source/component") {
+                "" => text(object, "/reportingComponent"),
+                component => component,
+            },
+            name => text(object, &format!("/{}", name.replace('.', "/"))),
+        };
+        self.selectable().iter().map(|name| ((*name).to_owned(), value(name).to_owned())).collect()
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let mut object = object.clone();
+        self.to_stored(&mut object);
+        let object = &object;
+        let first =
+            [text(object, "/firstTimestamp"), text(object, "/eventTime")].into_iter().find(|time| !time.is_empty());
+        let series = text(object, "/series/lastObservedTime");
+        let last = [series, text(object, "/lastTimestamp")].into_iter().find(|time| !time.is_empty()).or(first);
+        let source = [text(object, "/source/component"), text(object, "/source/host")];
+        let source: Vec<&str> = source.into_iter().filter(|part| !part.is_empty()).collect();
+        let source = if source.is_empty() { text(object, "/reportingComponent").to_owned() } else { source.join(", ") };
+        let about =
+            format!("{}/{}", text(object, "/involvedObject/kind").to_lowercase(), text(object, "/involvedObject/name"));
+        let count = object.pointer("/series/count").or(object.get("count")).and_then(Value::as_i64).unwrap_or(1);
+        vec![
+            age::since(last, now).into(),
+            cell(object, "/type", ""),
+            cell(object, "/reason", ""),
+            about.into(),
+            cell(object, "/involvedObject/fieldPath", ""),
+            source.into(),
+            text(object, "/message").trim().into(),
+            age::since(first, now).into(),
+            json!(count.to_string()),
+            cell(object, "/metadata/name", ""),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_forms_are_one_event() {
+        let new = json!({"kind": "Event", "apiVersion": "events.k8s.io/v1", "note": "hello",
+                         "regarding": {"kind": "Pod", "name": "a"}, "reportingController": "x", "reason": "Started"});
+        let mut stored = new.clone();
+        Event::NEW.to_stored(&mut stored);
+        assert_eq!((&stored["message"], &stored["involvedObject"]["name"]), (&json!("hello"), &json!("a")));
+        Event::NEW.from_stored(&mut stored);
+        assert_eq!(stored, new);
+    }
+}

@@ -1,0 +1,132 @@
+//! Checks of metadata that every kind shares.
+
+use meta::field::{Error, Errors, Path};
+use serde_json::Value;
+
+use crate::field;
+use crate::names;
+
+/// All annotations together may have so many bytes.
+const ANNOTATIONS: usize = 256 << 10;
+
+/// What is wrong with the metadata of a new object, names apart.
+pub fn validate(object: &Value) -> Errors {
+    let path = Path::new("metadata");
+    let metadata = &object["metadata"];
+    let mut errors = labels(&metadata["labels"], &path.child("labels"));
+    errors.extend(annotations(&metadata["annotations"], &path.child("annotations")));
+    errors.extend(owners(metadata, &path.child("ownerReferences")));
+    for (index, finalizer) in field::items(metadata, "/finalizers").iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or_default();
+        let at = path.child("finalizers").index(index);
+        errors.extend(names::qualified(name).iter().map(|rule| Error::invalid(&at, name, rule)));
+        // Compat: names without a domain are Kubernetes' own.
+        let known = matches!(name, "kubernetes" | "orphan" | "foregroundDeletion");
+        if !name.contains('/') && !known {
+            let detail = "name is neither a standard finalizer name nor is it fully qualified";
+            errors.push(Error::invalid(&at, name, detail));
+        }
+    }
+    errors
+}
+
+/// What is wrong with a change of metadata.
+pub fn validate_update(new: &Value, old: &Value) -> Errors {
+    let path = Path::new("metadata");
+    let mut errors = validate(new);
+    for name in ["name", "namespace", "uid", "creationTimestamp"] {
+        let (before, after) = (&old["metadata"][name], &new["metadata"][name]);
+        if before != after {
+            errors.push(Error::invalid(&path.child(name), after.clone(), "field is immutable"));
+        }
+    }
+    if field::text(old, "/metadata/deletionTimestamp") != "" {
+        for (index, finalizer) in field::items(new, "/metadata/finalizers").iter().enumerate() {
+            if !field::items(old, "/metadata/finalizers").contains(finalizer) {
+                let detail = "no new finalizers can be added if the object is being deleted, found new finalizers";
+                errors.push(Error::forbidden(&path.child("finalizers").index(index), detail));
+            }
+        }
+    }
+    errors
+}
+
+/// What is wrong with labels.
+pub(crate) fn labels(labels: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    for (key, value) in field::fields(labels) {
+        errors.extend(names::qualified(key).iter().map(|rule| Error::invalid(path, key.as_str(), rule)));
+        let value = value.as_str().unwrap_or_default();
+        errors.extend(names::label_value(value).iter().map(|rule| Error::invalid(path, value, rule)));
+    }
+    errors
+}
+
+fn annotations(annotations: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let mut total = 0;
+    for (key, value) in field::fields(annotations) {
+        let lower = key.to_lowercase();
+        errors.extend(names::qualified(&lower).iter().map(|rule| Error::invalid(path, key.as_str(), rule)));
+        total += key.len() + value.as_str().unwrap_or_default().len();
+    }
+    if total > ANNOTATIONS {
+        errors.push(Error::too_long(path, ANNOTATIONS));
+    }
+    errors
+}
+
+fn owners(metadata: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let mut controller: Option<&str> = None;
+    for (index, owner) in field::items(metadata, "/ownerReferences").iter().enumerate() {
+        let at = path.index(index);
+        for name in ["apiVersion", "kind", "name", "uid"] {
+            if field::text(owner, &format!("/{name}")).is_empty() {
+                errors.push(Error::invalid(
+                    &at.child(name),
+                    owner[name].as_str().unwrap_or_default(),
+                    &format!("{name} must not be empty"),
+                ));
+            }
+        }
+        if owner["controller"] == true {
+            let name = field::text(owner, "/name");
+            if let Some(first) = controller {
+                let detail = format!(
+                    "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
+                );
+                errors.push(Error::invalid(path, metadata["ownerReferences"].clone(), &detail));
+            }
+            controller.get_or_insert(name);
+        }
+    }
+    errors
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn metadata_is_checked() {
+        let check = |metadata: Value, expected: &[&str]| {
+            let fields: Vec<String> =
+                validate(&json!({"metadata": metadata})).iter().map(|e| e.path.to_string()).collect();
+            assert_eq!(fields, expected);
+        };
+        check(json!({"labels": {"app": "x"}, "annotations": {"Example.com/A": "any thing"}}), &[]);
+        check(json!({"labels": {"a b": "x", "app": "x y"}}), &["metadata.labels", "metadata.labels"]);
+        check(json!({"finalizers": ["example.com/a", "kubernetes", "mine"]}), &["metadata.finalizers[2]"]);
+        check(
+            json!({"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "a"}]}),
+            &["metadata.ownerReferences[0].uid"],
+        );
+        let old = json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z"}});
+        let new =
+            json!({"metadata": {"name": "a", "deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["a.b/c"]}});
+        assert_eq!(validate_update(&new, &old).len(), 1);
+    }
+}

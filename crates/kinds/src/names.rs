@@ -1,0 +1,164 @@
+//! The forms of names, in upstream's words.
+
+/// The rule of DNS labels.
+const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start \
+                     and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
+                     '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+
+/// The rule of DNS subdomains.
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
+                         must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation \
+                         is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+
+/// The rule of the name part of qualified names.
+const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                         alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+                         '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+
+/// The rule of label values.
+const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
+                           must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', \
+                           regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+
+fn too_long(max: usize) -> String {
+    format!("must be no more than {max} bytes")
+}
+
+fn is_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let edges = text.bytes().next().is_some_and(inner) && text.bytes().last().is_some_and(inner);
+    edges && text.bytes().all(|byte| inner(byte) || byte == b'-')
+}
+
+/// What is wrong with a DNS label.
+pub(crate) fn label(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if text.len() > 63 {
+        found.push(too_long(63));
+    }
+    if !is_label(text) {
+        found.push(LABEL.to_owned());
+    }
+    found
+}
+
+/// What is wrong with a DNS subdomain.
+pub(crate) fn subdomain(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if text.len() > 253 {
+        found.push(too_long(253));
+    }
+    if !text.split('.').all(is_label) {
+        found.push(SUBDOMAIN.to_owned());
+    }
+    found
+}
+
+/// What is wrong with a name that only has to fit into a path.
+pub(crate) fn path_segment(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if matches!(text, "." | "..") {
+        found.push(format!("may not be '{text}'"));
+    }
+    for sign in ["/", "%"] {
+        if text.contains(sign) {
+            found.push(format!("may not contain '{sign}'"));
+        }
+    }
+    found
+}
+
+/// What is wrong with the key of a label or an annotation.
+pub(crate) fn qualified(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let name = match text.split_once('/') {
+        None => text,
+        Some((_, name)) if name.contains('/') => {
+            return vec![format!(
+                "a valid label key must consist of a name part, with an optional DNS subdomain prefix and '/' ({QUALIFIED})"
+            )];
+        }
+        Some(("", name)) => {
+            found.push("prefix part must be non-empty".to_owned());
+            name
+        }
+        Some((prefix, name)) => {
+            found.extend(subdomain(prefix).into_iter().map(|rule| format!("prefix part {rule}")));
+            name
+        }
+    };
+    if name.is_empty() {
+        found.push("name part must be non-empty".to_owned());
+    } else if name.len() > 63 {
+        found.push(format!("name part {}", too_long(63)));
+    }
+    if !is_word(name) {
+        found.push(QUALIFIED.to_owned());
+    }
+    found
+}
+
+fn is_word(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric();
+    let edges = text.bytes().next().is_some_and(inner) && text.bytes().last().is_some_and(inner);
+    edges && text.bytes().all(|byte| inner(byte) || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+/// What is wrong with a label's value.
+pub(crate) fn label_value(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if text.len() > 63 {
+        found.push(too_long(63));
+    }
+    if !text.is_empty() && !is_word(text) {
+        found.push(LABEL_VALUE.to_owned());
+    }
+    found
+}
+
+/// What is wrong with a key of a config map or secret.
+pub(crate) fn data_key(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if text.len() > 253 {
+        found.push(too_long(253));
+    }
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if text.is_empty() || !text.bytes().all(allowed) {
+        let rule = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or \
+                    'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
+        found.push(rule.to_owned());
+    }
+    if text == "." || text == ".." {
+        found.push(format!("must not be '{text}'"));
+    } else if text.starts_with("..") {
+        found.push("must not start with '..'".to_owned());
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked() {
+        let long = "a".repeat(64);
+        for (text, as_label, as_subdomain, as_key) in [
+            ("a", true, true, true),
+            ("a-1", true, true, true),
+            ("a.b", false, true, true),
+            ("A", false, false, true),
+            ("-a", false, false, false),
+            ("", false, false, false),
+            (long.as_str(), false, true, false),
+            ("example.com/a", false, false, true),
+            ("a/b/c", false, false, false),
+        ] {
+            assert_eq!(label(text).is_empty(), as_label, "{text}");
+            assert_eq!(subdomain(text).is_empty(), as_subdomain, "{text}");
+            assert_eq!(qualified(text).is_empty(), as_key, "{text}");
+        }
+        assert_eq!(data_key("..a"), ["must not start with '..'"]);
+        assert!(label_value("").is_empty() && !label_value("a b").is_empty());
+    }
+}
