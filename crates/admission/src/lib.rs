@@ -1,12 +1,36 @@
 //! Admission plugins: what upstream's API server checks and fills in beyond a kind's own rules.
 //!
-//! A plugin is one folder or file and one line in [`all`].
+//! A plugin is one file and one line in [`all`]. It looks at one write and at what the cache shows, and writes nothing.
+
+mod fields;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod priority;
+mod runtime_class;
+mod service_account;
+mod storage;
+mod taint_nodes;
+#[cfg(test)]
+mod testing;
+mod toleration_seconds;
 
 use std::sync::Arc;
 
 use registry::Admission;
 
-/// All plugins, in the order they run.
+/// All plugins, in upstream's order.
 pub fn all() -> Vec<Arc<dyn Admission>> {
-    Vec::new()
+    vec![
+        Arc::new(namespace_lifecycle::NamespaceLifecycle),
+        Arc::new(limit_ranger::LimitRanger),
+        Arc::new(service_account::ServiceAccount),
+        Arc::new(node_restriction::NodeRestriction),
+        Arc::new(taint_nodes::TaintNodesByCondition),
+        Arc::new(priority::Priority),
+        Arc::new(toleration_seconds::DefaultTolerationSeconds),
+        Arc::new(storage::DefaultStorageClass),
+        Arc::new(storage::ObjectInUseProtection),
+        Arc::new(runtime_class::RuntimeClass),
+    ]
 }

@@ -1,6 +1,7 @@
 //! What may change or refuse a write before it happens.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use meta::{ApiError, DeleteOptions, Gvk, Gvr, Object, UserInfo};
@@ -60,9 +61,13 @@ pub struct Request<'a> {
 }
 
 /// What admission may read: the cache.
+#[async_trait]
 pub trait Reader: Send + Sync {
     /// One object; an empty namespace for cluster-scoped resources.
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>>;
+
+    /// The same, and where it is missing it has until `within` to come: for what a controller is about to make.
+    async fn wait(&self, place: (&str, &str), namespace: &str, name: &str, within: Duration) -> Option<Arc<Object>>;
 
     /// All objects of a namespace, or of all namespaces where it is empty.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>>;

@@ -15,6 +15,7 @@ mod selection;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod view;
 mod watch;
 mod write;
 

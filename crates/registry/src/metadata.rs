@@ -1,19 +1,23 @@
-//! What is wrong with metadata.
+//! What is wrong with an object's metadata.
 
+use kinds::Resource;
 use meta::field::{Error, Errors, Path};
 use serde_json::Value;
 
-/// Of any object.
-pub(crate) fn validate(object: &Value, _namespaced: bool) -> Errors {
+/// Of a new object.
+pub(crate) fn validate(object: &Value, row: &Resource) -> Errors {
+    let path = Path::new("metadata").child("name");
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    if name.is_empty() {
-        let path = Path::new("metadata").child("name");
-        return vec![Error::required(&path, "name or generateName is required")];
-    }
-    Errors::new()
+    let mut errors = if name.is_empty() {
+        vec![Error::required(&path, "name or generateName is required")]
+    } else {
+        row.rules.validate_name(name).iter().map(|rule| Error::invalid(&path, name, rule)).collect()
+    };
+    errors.extend(kinds::metadata::validate(object));
+    errors
 }
 
-/// Of an update.
-pub(crate) fn validate_update(_new: &Value, _old: &Value) -> Errors {
-    Errors::new()
+/// Of a change.
+pub(crate) fn validate_update(new: &Value, old: &Value) -> Errors {
+    kinds::metadata::validate_update(new, old)
 }

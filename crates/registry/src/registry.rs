@@ -1,7 +1,9 @@
 //! The registry itself: what callers hold.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use kinds::{Resource, Settings};
 use meta::{
     ApiError, Call, Clock, Gvr, ListOptions, Object, ObjectList, Reply, ResourcePath, UserInfo, WatchOptions,
@@ -17,6 +19,7 @@ use crate::list::{list, newest, parse_revision, wait_for};
 use crate::resources::Resources;
 use crate::selection::{Selection, check_fields};
 use crate::snapshot::Snapshot;
+use crate::view;
 use crate::watch::{WatchParts, WatchStream, watch};
 use crate::write::{Source, Writer};
 
@@ -79,7 +82,7 @@ impl Registry {
             return Err(ApiError::no_such_resource());
         }
         let writer = Writer { registry: self, user, row, storage, namespace, name, subresource };
-        match call {
+        let reply = match call {
             Call::Get { resource_version } => self.get(&writer, &resource_version).await,
             Call::List(options) => self.list(row, storage, namespace, options).await.map(Reply::List),
             Call::Create { object, options } => self.create(&writer, object, &options).await,
@@ -90,7 +93,8 @@ impl Registry {
                 let list = self.list(row, storage, namespace, which).await?;
                 writer.delete_all(list, &options).await
             }
-        }
+        };
+        reply.map(|reply| view::reply(row, reply))
     }
 
     /// Begins a watch.
@@ -111,7 +115,12 @@ impl Registry {
             stopped: self.feed.stopped(),
             epoch: self.epoch,
         };
-        watch(parts, &options)
+        let stream = watch(parts, &options)?;
+        if !view::is_view(row) {
+            return Ok(stream);
+        }
+        let row = row.clone();
+        Ok(stream.map_events(move |event| view::event(&row, event)))
     }
 
     /// One object as the cache has it; an empty namespace for cluster-scoped resources.
@@ -191,10 +200,26 @@ impl Registry {
     }
 }
 
+#[async_trait]
 impl Reader for Registry {
     fn get(&self, group: &str, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
         let storage = self.cache.storage(group, resource)?;
         storage.get(&storage.key(namespace, name))
+    }
+
+    async fn wait(&self, place: (&str, &str), namespace: &str, name: &str, within: Duration) -> Option<Arc<Object>> {
+        let storage = self.cache.storage(place.0, place.1)?;
+        let key = storage.key(namespace, name);
+        let mut changes = storage.changes();
+        let comes = async {
+            loop {
+                if let Some(object) = storage.get(&key) {
+                    return Some(object);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(within, comes).await.ok().flatten()
     }
 
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>> {

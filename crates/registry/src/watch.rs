@@ -31,6 +31,13 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 /// The events of a watch. An error is its last item; without one it ends only with the registry.
 pub struct WatchStream(BoxStream<'static, Result<WatchEvent, ApiError>>);
 
+impl WatchStream {
+    /// The same with each event changed.
+    pub(crate) fn map_events(self, change: impl Fn(WatchEvent) -> WatchEvent + Send + 'static) -> Self {
+        Self(self.0.map(move |event| event.map(&change)).boxed())
+    }
+}
+
 impl Stream for WatchStream {
     type Item = Result<WatchEvent, ApiError>;
 

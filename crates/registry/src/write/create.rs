@@ -8,6 +8,7 @@ use store::Expect;
 
 use super::fields::{metadata, text};
 use super::name::generate;
+use super::patch::Wanted;
 use super::{Failure, Writer, unstored};
 use crate::admission::{Operation, Request};
 
@@ -21,13 +22,14 @@ impl Writer<'_> {
         self.place(&mut object)?;
         self.row.rules.default(&mut object);
         self.own_fields(None, &mut object, options)?;
-        self.create_managed(object, options).await
+        self.create_managed(Wanted { value: object, warnings: Vec::new() }, options).await
     }
 
     /// Makes an object whose fields have their managers.
-    pub(super) async fn create_managed(&self, object: Value, options: &WriteOptions) -> Result<Reply, ApiError> {
+    pub(super) async fn create_managed(&self, wanted: Wanted, options: &WriteOptions) -> Result<Reply, ApiError> {
+        let Wanted { value: object, warnings } = wanted;
         let attributes = self.attributes(Operation::Create, text(&object, "/metadata/name"), options.dry_run);
-        let mut request = Request { attributes, object, old: None, delete: None, warnings: Vec::new() };
+        let mut request = Request { attributes, object, old: None, delete: None, warnings };
         self.fill(&mut request.object)?;
         if self.mutate(&mut request).await? {
             self.row.rules.default(&mut request.object);
@@ -64,7 +66,7 @@ impl Writer<'_> {
         let key = self.key(&name);
         if options.dry_run {
             let taken = self.storage.get(&key).is_some();
-            return if taken { Ok(None) } else { unstored(self.storage, &request.object).map(Some) };
+            return if taken { Ok(None) } else { unstored(self, &request.object).map(Some) };
         }
         match self.put(key, &request.object, Expect::Absent).await {
             Ok(object) => Ok(Some(object)),
@@ -75,7 +77,7 @@ impl Writer<'_> {
 
     fn validate_new(&self, object: &Value, name: &str) -> Result<(), ApiError> {
         let mut errors = self.row.rules.validate(object, &self.registry.settings);
-        errors.extend(crate::metadata::validate(object, self.row.namespaced));
+        errors.extend(crate::metadata::validate(object, self.row));
         if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), name, &errors)) }
     }
 }

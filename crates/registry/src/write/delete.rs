@@ -11,6 +11,7 @@ use super::deletion::{Deletion, plan, plan_namespace};
 use super::fields::texts;
 use super::{Failure, Writer, unstored};
 use crate::cache::at_revision;
+use crate::view::document;
 
 /// So often a deletion that doesn't name a revision is tried again.
 const ATTEMPTS: usize = 16;
@@ -93,7 +94,7 @@ impl Writer<'_> {
 
     async fn attempt_delete(&self, old: &Arc<Object>, options: &DeleteOptions) -> Result<Deleted, Failure> {
         self.check_preconditions(old, options)?;
-        let value = old.value();
+        let value = document(self.row, old);
         let name = &old.metadata.name;
         self.admit_deletion(&value, name, options).await?;
         match self.plan(&value, options) {
@@ -103,9 +104,7 @@ impl Writer<'_> {
                 let revision = self.remove(self.key(name), old.revision).await?;
                 Ok(Deleted { object: Arc::new(at_revision(old, revision.0)), gone: true })
             }
-            Deletion::Mark(marked) if options.dry_run => {
-                Ok(Deleted { object: unstored(self.storage, &marked)?, gone: false })
-            }
+            Deletion::Mark(marked) if options.dry_run => Ok(Deleted { object: unstored(self, &marked)?, gone: false }),
             Deletion::Mark(marked) => {
                 let expect = Expect::Revision(Revision(old.revision));
                 Ok(Deleted { object: self.put(self.key(name), &marked, expect).await?, gone: false })

@@ -20,6 +20,7 @@ use store::Key;
 use crate::admission::{Attributes, Operation, Request};
 use crate::cache::Storage;
 use crate::registry::Registry;
+use crate::view::{is_view, stored};
 
 pub(crate) use self::update::Source;
 
@@ -132,9 +133,10 @@ impl Writer<'_> {
 }
 
 /// An object that is shown and never stored: the outcome of a dry run.
-fn unstored(storage: &Storage, value: &Value) -> Result<Arc<Object>, ApiError> {
+fn unstored(writer: &Writer<'_>, value: &Value) -> Result<Arc<Object>, ApiError> {
+    let value = if is_view(writer.row) { &stored(writer.row, value) } else { value };
     let object = Object::from_value(value).map_err(ApiError::internal)?;
-    Ok(Arc::new(storage.indexed(object)))
+    Ok(Arc::new(writer.storage.indexed(object)))
 }
 
 fn plain(text: &str) -> ApiError {

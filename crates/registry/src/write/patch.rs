@@ -1,10 +1,18 @@
 //! Patches, and the managers of fields.
 
 use bytes::Bytes;
-use meta::{ApiError, PatchType, WriteOptions};
+use meta::field::{Error, Path};
+use meta::{ApiError, FieldValidation, Gvk, PatchType, WriteOptions};
+use schema::Schemas;
 use serde_json::Value;
 
 use super::Writer;
+
+/// A document that came in, and what the client should be warned of.
+pub(super) struct Wanted {
+    pub(super) value: Value,
+    pub(super) warnings: Vec<String>,
+}
 
 impl Writer<'_> {
     /// The object after a patch, decoded as an object that comes in.
@@ -13,16 +21,38 @@ impl Writer<'_> {
         before: &Value,
         form: PatchType,
         patch: &Bytes,
-        _options: &WriteOptions,
-    ) -> Result<Value, ApiError> {
-        let patch: Value = serde_json::from_slice(patch)
+        options: &WriteOptions,
+    ) -> Result<Wanted, ApiError> {
+        let document: Value = serde_json::from_slice(patch)
             .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
         let mut new = before.clone();
         match form {
-            PatchType::Merge | PatchType::StrategicMerge => merge(&mut new, patch),
+            PatchType::Merge | PatchType::StrategicMerge => merge(&mut new, document),
             PatchType::Json | PatchType::Apply => return Err(ApiError::bad_request("unsupported patch")),
         }
-        Ok(new)
+        self.decoded(new, patch, options.field_validation)
+    }
+
+    /// Prunes a patched document by its type.
+    fn decoded(&self, value: Value, patch: &Bytes, validation: FieldValidation) -> Result<Wanted, ApiError> {
+        let schemas = Schemas::builtin();
+        let Some(ty) = schemas.of(&self.row.gvk()) else { return Ok(Wanted { value, warnings: Vec::new() }) };
+        let invalid = |shown: String, why: &str| {
+            let error = Error::invalid(&Path::new("patch"), shown, why);
+            ApiError::invalid(&Gvk::new("", "", ""), "", &[error])
+        };
+        let json = value.to_string();
+        let decoded = schema::decode(schemas, ty, json.as_bytes())
+            .map_err(|error| invalid(String::from_utf8_lossy(patch).into_owned(), &error.to_string()))?;
+        match validation {
+            FieldValidation::Strict if !decoded.errors.is_empty() => {
+                Err(invalid(json, &format!("strict decoding error: {}", decoded.errors.join(", "))))
+            }
+            FieldValidation::Strict | FieldValidation::Ignore => {
+                Ok(Wanted { value: decoded.value, warnings: Vec::new() })
+            }
+            FieldValidation::Warn => Ok(Wanted { value: decoded.value, warnings: decoded.errors }),
+        }
     }
 
     /// The object after a server-side apply.
@@ -31,7 +61,7 @@ impl Writer<'_> {
         _before: Option<&Value>,
         _patch: &Bytes,
         _options: &WriteOptions,
-    ) -> Result<Value, ApiError> {
+    ) -> Result<Wanted, ApiError> {
         Err(ApiError::bad_request("unsupported patch"))
     }
 

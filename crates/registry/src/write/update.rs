@@ -10,9 +10,11 @@ use serde_json::{Value, json};
 use store::{Expect, Revision};
 
 use super::fields::{metadata, put, text, texts};
+use super::patch::Wanted;
 use super::{Failure, Writer, unstored};
 use crate::admission::{Operation, Request};
 use crate::cache::at_revision;
+use crate::view::document;
 
 /// So often a write that doesn't name a revision is tried again.
 const ATTEMPTS: usize = 16;
@@ -81,19 +83,19 @@ impl Writer<'_> {
                 self.create(object, options).await
             }
             Source::Patch(PatchType::Apply, patch) if self.subresource.is_empty() => {
-                let object = self.applied(None, &patch, options)?;
-                self.create_managed(object, options).await
+                let wanted = self.applied(None, &patch, options)?;
+                self.create_managed(wanted, options).await
             }
             Source::Replace(_) | Source::Patch(..) => Err(self.not_found(self.name)),
         }
     }
 
     async fn attempt(&self, old: &Arc<Object>, source: &Source, options: &WriteOptions) -> Result<Reply, Failure> {
-        let before = old.value();
-        let new = self.wanted(&before, source, options)?;
+        let before = document(self.row, old);
+        let Wanted { value: new, warnings } = self.wanted(&before, source, options)?;
         self.check_revision(old, &new, source)?;
         let attributes = self.attributes(Operation::Update, self.name, options.dry_run);
-        let mut request = Request { attributes, object: new, old: Some(&before), delete: None, warnings: Vec::new() };
+        let mut request = Request { attributes, object: new, old: Some(&before), delete: None, warnings };
         if self.mutate(&mut request).await? {
             self.row.rules.default(&mut request.object);
         }
@@ -104,7 +106,7 @@ impl Writer<'_> {
         let object = if *new == before {
             old.clone()
         } else if options.dry_run {
-            unstored(self.storage, new)?
+            unstored(self, new)?
         } else if self.row_is_released(new, &before) {
             let revision = self.remove(self.key(self.name), old.revision).await?;
             Arc::new(at_revision(old, revision.0))
@@ -115,28 +117,19 @@ impl Writer<'_> {
     }
 
     /// The object as the client wants it, with defaults and the managers of its fields.
-    fn wanted(&self, before: &Value, source: &Source, options: &WriteOptions) -> Result<Value, ApiError> {
-        match source {
-            Source::Patch(PatchType::Apply, patch) => self.applied(Some(before), patch, options),
-            Source::Patch(form, patch) => {
-                let mut new = self.patched(before, *form, patch, options)?;
-                self.check_kind(&mut new)?;
-                self.check_name(&new)?;
-                self.place(&mut new)?;
-                self.row.rules.default(&mut new);
-                self.own_fields(Some(before), &mut new, options)?;
-                Ok(new)
-            }
-            Source::Replace(object) => {
-                let mut new = object.clone();
-                self.check_kind(&mut new)?;
-                self.check_name(&new)?;
-                self.place(&mut new)?;
-                self.row.rules.default(&mut new);
-                self.own_fields(Some(before), &mut new, options)?;
-                Ok(new)
-            }
-        }
+    fn wanted(&self, before: &Value, source: &Source, options: &WriteOptions) -> Result<Wanted, ApiError> {
+        let mut wanted = match source {
+            Source::Patch(PatchType::Apply, patch) => return self.applied(Some(before), patch, options),
+            Source::Patch(form, patch) => self.patched(before, *form, patch, options)?,
+            Source::Replace(object) => Wanted { value: object.clone(), warnings: Vec::new() },
+        };
+        let new = &mut wanted.value;
+        self.check_kind(new)?;
+        self.check_name(new)?;
+        self.place(new)?;
+        self.row.rules.default(new);
+        self.own_fields(Some(before), new, options)?;
+        Ok(wanted)
     }
 
     fn check_name(&self, object: &Value) -> Result<(), ApiError> {
@@ -209,8 +202,7 @@ impl Writer<'_> {
     }
 
     fn validate_change(&self, new: &Value, before: &Value) -> Result<(), ApiError> {
-        let mut errors = crate::metadata::validate(new, self.row.namespaced);
-        errors.extend(crate::metadata::validate_update(new, before));
+        let mut errors = crate::metadata::validate_update(new, before);
         errors.extend(self.row.rules.validate_update(new, before, self.part(), &self.registry.settings));
         if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), self.name, &errors)) }
     }
