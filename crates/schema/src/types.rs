@@ -112,6 +112,8 @@ pub struct List {
     pub item: TypeId,
     /// How items are told apart.
     pub kind: ListKind,
+    /// Protobuf has a message around it (Go has a named list type here).
+    pub boxed: bool,
 }
 
 /// How the items of a list are told apart (`x-kubernetes-list-type`).
