@@ -169,6 +169,9 @@ impl Registry {
     }
 
     async fn get(&self, writer: &Writer<'_>, resource_version: &str) -> Result<Reply, ApiError> {
+        if matches!(writer.subresource, "binding" | "eviction" | "finalize" | "token") {
+            return Err(ApiError::method_not_supported(&writer.row.gvr(), "get"));
+        }
         if let Some(revision) = parse_revision(resource_version)? {
             wait_for(&self.cache, revision).await?;
         }
@@ -193,6 +196,10 @@ impl Registry {
     async fn create(&self, writer: &Writer<'_>, object: Value, options: &WriteOptions) -> Result<Reply, ApiError> {
         match (writer.row.plural, writer.subresource) {
             ("pods", "binding") => writer.bind(object, options).await,
+            ("bindings", "") if writer.row.group.is_empty() => {
+                let (row, storage) = self.find(&Gvr::new("", "v1", "pods"))?;
+                Writer { row, storage, subresource: "binding", ..*writer }.bind(object, options).await
+            }
             ("pods", "eviction") => writer.evict(&object, options).await,
             (_, "") => writer.create(object, options).await,
             (_, _) => Err(ApiError::method_not_supported(&writer.row.gvr(), "create")),

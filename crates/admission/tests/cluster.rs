@@ -1,0 +1,81 @@
+//! All plugins and all built-in kinds on one registry.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use meta::{ApiError, Call, Gvr, ListOptions, Reply, ResourcePath, SystemClock, UserInfo, WriteOptions};
+use registry::{Registry, RegistryConfig, Resources};
+use serde_json::{Value, json};
+
+struct Cluster(Arc<Registry>);
+
+impl Cluster {
+    async fn new() -> Self {
+        let config = RegistryConfig {
+            store: Arc::new(store::Memory::new(Arc::new(|| SystemTime::UNIX_EPOCH))),
+            clock: Arc::new(SystemClock),
+            settings: kinds::Settings { allow_privileged: true },
+            admission: admission::all(),
+            resources: Resources::builtin(),
+        };
+        let cluster = Self(Registry::open(config).await.expect("a registry"));
+        cluster.create("", "namespaces", "", json!({"metadata": {"name": "default"}})).await.expect("a namespace");
+        let account = json!({"metadata": {"name": "default"}});
+        cluster.create("", "serviceaccounts", "default", account).await.expect("an account");
+        cluster
+    }
+
+    async fn call(&self, path: ResourcePath, call: Call) -> Result<Reply, ApiError> {
+        self.0.call(&UserInfo::new("tester", &["system:masters"]), &path, call).await
+    }
+
+    async fn create(&self, group: &str, plural: &str, namespace: &str, object: Value) -> Result<Value, ApiError> {
+        let call = Call::Create { object, options: WriteOptions::default() };
+        match self.call(ResourcePath::collection(Gvr::new(group, "v1", plural), namespace), call).await? {
+            Reply::Object { object, .. } => Ok(object.value()),
+            Reply::List(_) | Reply::Status(_) => Err(ApiError::internal("no object")),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pod_has_all_that_upstream_gives_it() {
+    let cluster = Cluster::new().await;
+    let pod = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let made = cluster.create("", "pods", "default", pod.clone()).await.expect("a pod");
+    let spec = &made["spec"];
+    assert_eq!((&spec["serviceAccountName"], &spec["priority"]), (&json!("default"), &json!(0)));
+    assert_eq!((&spec["restartPolicy"], &spec["terminationGracePeriodSeconds"]), (&json!("Always"), &json!(30)));
+    assert_eq!(spec["tolerations"].as_array().map(Vec::len), Some(2));
+    assert_eq!((&made["status"]["phase"], &made["status"]["qosClass"]), (&json!("Pending"), &json!("BestEffort")));
+    let error = cluster.create("", "pods", "nowhere", pod).await.expect_err("no namespace");
+    assert_eq!((error.code(), error.message.as_str()), (404, "namespaces \"nowhere\" not found"));
+    let error = cluster.create("", "pods", "default", json!({"metadata": {"name": "A b"}})).await.expect_err("wrong");
+    assert!(error.message.starts_with("Pod \"A b\" is invalid: ["), "{error}");
+}
+
+#[tokio::test]
+async fn events_have_two_faces() {
+    let cluster = Cluster::new().await;
+    let about = json!({"kind": "Pod", "name": "p", "namespace": "default"});
+    let event = json!({"metadata": {"name": "e"}, "involvedObject": about, "reason": "Started", "message": "hello", "type": "Normal"});
+    cluster.create("", "events", "default", event).await.expect("an event");
+    let all = ResourcePath::collection(Gvr::new("events.k8s.io", "v1", "events"), "default");
+    let Ok(Reply::List(list)) = cluster.call(all, Call::List(ListOptions::default())).await else { panic!("a list") };
+    let event = list.items[0].value();
+    assert_eq!((&event["note"], &event["regarding"]["name"]), (&json!("hello"), &json!("p")));
+    assert_eq!(event["apiVersion"], "events.k8s.io/v1");
+}
+
+#[tokio::test]
+async fn small_objects_are_cheap() {
+    let cluster = Cluster::new().await;
+    let start = Instant::now();
+    for index in 0..500 {
+        let object = json!({"metadata": {"name": format!("c{index}")}, "data": {"k": "v".repeat(1000)}});
+        cluster.create("", "configmaps", "default", object).await.expect("it is made");
+    }
+    // Far above what it takes, far below what would be a mistake.
+    assert!(start.elapsed().as_millis() < 5000, "{:?}", start.elapsed());
+    println!("{:?} each", start.elapsed() / 500);
+}
