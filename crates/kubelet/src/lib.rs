@@ -1,1 +1,41 @@
-//! To be described.
+//! The kubelet: makes the pods that are bound to a node run there, and tells the API how they are.
+//!
+//! [`Kubelet`] follows the node's pods and runs one actor per pod UID. An actor decides by a pure function
+//! ([`lifecycle::plan`]) from what is wanted and what was observed, carries the actions out through the container
+//! runtime, the network and the volumes, and writes the pod's status at once. Nothing is polled: pods come from a watch,
+//! exits from the runtime's events, and the only timers are probes, back-offs and deadlines.
+//!
+//! A restart of the process is the normal path: everything needed to go on stands in the runtime's records (labels and
+//! annotations of sandboxes and containers) and in the API.
+//!
+//! This crate does not know stores, servers or services' rules.
+
+mod actor;
+mod admission;
+mod cgroups;
+mod cluster;
+mod conditions;
+mod dispatch;
+mod env;
+mod events;
+mod handler;
+mod hooks;
+mod hosts;
+mod kubelet;
+mod launch;
+mod lifecycle;
+mod node;
+mod observe;
+mod pods;
+mod probes;
+mod pulls;
+mod recovery;
+mod requests;
+mod security;
+mod status;
+mod steps;
+mod termination;
+pub mod volumes;
+
+pub use kubelet::{Kubelet, KubeletConfig, KubeletError};
+pub use pods::{ContainerHandle, Instance, PodHandle, Pods};

@@ -1,0 +1,201 @@
+//! From requests and limits to cgroups: quality of service, shares, quotas, limits, OOM scores.
+
+use std::collections::BTreeMap;
+
+use container::Resources;
+use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity as ApiQuantity;
+use meta::Quantity;
+
+use crate::lifecycle::{Role, roles};
+
+/// Upstream's bounds of CPU shares.
+const MIN_SHARES: i64 = 2;
+const MAX_SHARES: i64 = 262_144;
+/// The period of CPU quotas in microseconds, and the least quota.
+const PERIOD: i64 = 100_000;
+const MIN_QUOTA: i64 = 1_000;
+
+/// Quality of service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Qos {
+    Guaranteed,
+    Burstable,
+    BestEffort,
+}
+
+impl Qos {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Guaranteed => "Guaranteed",
+            Self::Burstable => "Burstable",
+            Self::BestEffort => "BestEffort",
+        }
+    }
+}
+
+type Amounts = BTreeMap<String, ApiQuantity>;
+
+fn amount(amounts: Option<&Amounts>, name: &str) -> Option<Quantity> {
+    amounts?.get(name)?.0.parse().ok()
+}
+
+fn request(resources: Option<&ResourceRequirements>, name: &str) -> Option<Quantity> {
+    amount(resources?.requests.as_ref(), name).or_else(|| limit(resources, name))
+}
+
+fn limit(resources: Option<&ResourceRequirements>, name: &str) -> Option<Quantity> {
+    amount(resources?.limits.as_ref(), name)
+}
+
+/// The class of a pod, by the CPU and memory of its containers.
+pub(crate) fn qos_class(pod: &Pod) -> Qos {
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.resources.clone());
+    let all: Vec<_> = match of_pod {
+        Some(resources) => vec![Some(resources)],
+        None => roles(pod).into_iter().filter(|(role, _)| *role != Role::Ephemeral).map(|(_, c)| c.resources).collect(),
+    };
+    let set = |quantity: Option<Quantity>| quantity.filter(|quantity| !quantity.is_zero());
+    let (mut any, mut guaranteed) = (false, true);
+    for resources in &all {
+        for name in ["cpu", "memory"] {
+            let (request, limit) = (set(request(resources.as_ref(), name)), set(limit(resources.as_ref(), name)));
+            any |= request.is_some() || limit.is_some();
+            guaranteed &= limit.is_some() && request == limit;
+        }
+    }
+    match (any, guaranteed) {
+        (false, _) => Qos::BestEffort,
+        (true, true) => Qos::Guaranteed,
+        (true, false) => Qos::Burstable,
+    }
+}
+
+/// The cgroup of a pod beneath the root of every hierarchy.
+pub(crate) fn pod_cgroup(cluster: &str, node: &str, pod: &Pod) -> String {
+    let tier = match qos_class(pod) {
+        Qos::Guaranteed => "",
+        Qos::Burstable => "burstable/",
+        Qos::BestEffort => "besteffort/",
+    };
+    format!("minke/{cluster}/{node}/kubepods/{tier}pod{}", pod.metadata.uid.as_deref().unwrap_or_default())
+}
+
+fn shares(milli: i64) -> u64 {
+    (milli * 1024 / 1000).clamp(MIN_SHARES, MAX_SHARES).unsigned_abs()
+}
+
+fn quota(milli: i64) -> i64 {
+    (milli * PERIOD / 1000).max(MIN_QUOTA)
+}
+
+/// The limits of one container.
+pub(crate) fn container_resources(container: &Container) -> Resources {
+    let resources = container.resources.as_ref();
+    let cpu = limit(resources, "cpu").filter(|cpu| !cpu.is_zero());
+    let memory = limit(resources, "memory").filter(|memory| !memory.is_zero()).map(Quantity::value);
+    Resources {
+        cpu_shares: Some(shares(request(resources, "cpu").unwrap_or(Quantity::ZERO).milli_value())),
+        cpu_quota: cpu.map(|cpu| quota(cpu.milli_value())),
+        cpu_period: cpu.map(|_| PERIOD.unsigned_abs()),
+        memory_limit: memory,
+        // No swap beyond the memory's limit.
+        memory_swap_limit: memory,
+        ..Resources::default()
+    }
+}
+
+/// What a pod as a whole asks for: the sum of what runs side by side, or the largest init container if that is more.
+pub(crate) fn pod_request(pod: &Pod, name: &str) -> Quantity {
+    sum(pod, |resources| request(resources, name)).0
+}
+
+/// Sum over the containers, and whether each ordinary one has a value.
+fn sum(pod: &Pod, of: impl Fn(Option<&ResourceRequirements>) -> Option<Quantity>) -> (Quantity, bool) {
+    let spec = pod.spec.as_ref();
+    if let Some(own) = spec.and_then(|spec| of(spec.resources.as_ref())) {
+        return (own, true);
+    }
+    let (mut together, mut sidecars, mut largest, mut complete) =
+        (Quantity::ZERO, Quantity::ZERO, Quantity::ZERO, true);
+    for (role, container) in roles(pod) {
+        let value = of(container.resources.as_ref());
+        let amount = value.unwrap_or(Quantity::ZERO);
+        match role {
+            Role::Main => together = together + amount,
+            Role::Sidecar => {
+                sidecars = sidecars + amount;
+                largest = largest.max(sidecars);
+            }
+            Role::Init => largest = largest.max(sidecars + amount),
+            Role::Ephemeral => continue,
+        }
+        complete &= value.is_some();
+    }
+    let overhead = spec.and_then(|spec| spec.overhead.as_ref());
+    let _ = overhead;
+    ((together + sidecars).max(largest), complete)
+}
+
+/// The limits of a pod as a whole.
+pub(crate) fn pod_resources(pod: &Pod) -> Resources {
+    let cpu = sum(pod, |resources| limit(resources, "cpu"));
+    let memory = sum(pod, |resources| limit(resources, "memory"));
+    let limited = |(amount, complete): (Quantity, bool)| (complete && !amount.is_zero()).then_some(amount);
+    let memory = limited(memory).map(Quantity::value);
+    Resources {
+        cpu_shares: Some(shares(pod_request(pod, "cpu").milli_value())),
+        cpu_quota: limited(cpu).map(|cpu| quota(cpu.milli_value())),
+        cpu_period: limited(cpu).map(|_| PERIOD.unsigned_abs()),
+        memory_limit: memory,
+        ..Resources::default()
+    }
+}
+
+/// `oom_score_adj` of a container, by its share of the node's memory.
+pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i32 {
+    let critical = pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|priority| priority >= 2_000_001_000);
+    match qos_class(pod) {
+        _ if critical => -997,
+        Qos::Guaranteed => -997,
+        Qos::BestEffort => 1000,
+        Qos::Burstable => {
+            let memory = request(container.resources.as_ref(), "memory").unwrap_or(Quantity::ZERO).value();
+            let score = 1000 - 1000 * memory / node_memory.max(1);
+            // Never below what guaranteed pods get, nor as high as best effort.
+            i32::try_from(score.clamp(3, 999)).unwrap_or(999)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    #[track_caller]
+    fn check(resources: Value, qos: &str, shares: u64, quota: Option<i64>, memory: Option<i64>) {
+        let pod: Pod = serde_json::from_value(json!({"metadata": {"uid": "u"},
+            "spec": {"containers": [{"name": "a", "resources": resources}]}}))
+        .unwrap();
+        let container = &pod.spec.as_ref().unwrap().containers[0];
+        let limits = container_resources(container);
+        assert_eq!(qos_class(&pod).as_str(), qos);
+        assert_eq!((limits.cpu_shares, limits.cpu_quota, limits.memory_limit), (Some(shares), quota, memory));
+    }
+
+    #[test]
+    fn classes_and_limits() {
+        check(json!({}), "BestEffort", 2, None, None);
+        check(json!({"requests": {"cpu": "500m"}}), "Burstable", 512, None, None);
+        let full = json!({"cpu": "1", "memory": "64Mi"});
+        check(json!({"limits": full}), "Guaranteed", 1024, Some(100_000), Some(64 << 20));
+        check(
+            json!({"limits": full, "requests": {"cpu": "1", "memory": "32Mi"}}),
+            "Burstable",
+            1024,
+            Some(100_000),
+            Some(64 << 20),
+        );
+    }
+}

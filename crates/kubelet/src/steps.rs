@@ -1,0 +1,168 @@
+//! The steps of a pod's life that take time, each a job of its actor. They decide nothing.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container::{NamespaceMode, Namespaces, SandboxConfig};
+use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use meta::Object;
+use serde_json::Value;
+
+use crate::kubelet::Shared;
+use crate::launch::{Launched, Refusal, labels};
+use crate::volumes::{MountedVolumes, VolumeError};
+use crate::{cgroups, hosts};
+
+/// How a job ended.
+#[derive(Debug)]
+pub(crate) enum Done {
+    Volumes(Result<MountedVolumes, VolumeError>),
+    Sandbox(Result<Sandboxed, String>),
+    Launched(String, Result<Launched, Refusal>),
+    Hook { container: String, id: String, result: Result<(), String> },
+    Stopped { container: String, hook_failure: Option<String> },
+    SandboxStopped,
+    Finished,
+}
+
+/// A sandbox with its network.
+#[derive(Clone, Debug)]
+pub(crate) struct Sandboxed {
+    pub(crate) id: String,
+    pub(crate) netns: PathBuf,
+    pub(crate) ips: Vec<IpAddr>,
+}
+
+/// Makes a sandbox, in place of one that was lost, and connects it.
+pub(crate) async fn sandbox(
+    shared: Arc<Shared>,
+    pod: Arc<Pod>,
+    id: String,
+    lost: Option<String>,
+) -> Result<Sandboxed, String> {
+    let config = &shared.config;
+    let uid = pod.metadata.uid.clone().unwrap_or_default();
+    if let Some(lost) = lost {
+        config.runtime.remove_sandbox(&lost).await.map_err(|error| error.to_string())?;
+    }
+    let sandbox = sandbox_config(&shared, &pod, &uid, &id)?;
+    let on_host = is_on_host(&pod);
+    let made = config.runtime.run_sandbox(sandbox).await.map_err(|error| error.to_string())?;
+    let ips = if on_host {
+        vec![config.node_ip]
+    } else {
+        let attached = async {
+            config.network.detach(&uid).await?;
+            config.network.attach(&uid, &made.netns).await
+        };
+        match attached.await {
+            Ok(address) => vec![IpAddr::V4(address)],
+            Err(error) => {
+                if let Err(error) = config.runtime.remove_sandbox(&id).await {
+                    tracing::warn!(sandbox = %id, %error, "remove a sandbox without a network");
+                }
+                return Err(format!("failed to setup network for sandbox \"{id}\": {error}"));
+            }
+        }
+    };
+    Ok(Sandboxed { id, netns: made.netns, ips })
+}
+
+/// Whether a pod lives in its node's network.
+pub(crate) fn is_on_host(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.host_network) == Some(true)
+}
+
+fn sandbox_config(shared: &Shared, pod: &Pod, uid: &str, id: &str) -> Result<SandboxConfig, String> {
+    let config = &shared.config;
+    let spec = pod.spec.clone().unwrap_or_default();
+    let host = |wanted: Option<bool>| {
+        if wanted == Some(true) { NamespaceMode::Host } else { NamespaceMode::Sandbox }
+    };
+    let on_host = spec.host_network == Some(true);
+    let node_network = config.netns.clone().map_or(NamespaceMode::Host, NamespaceMode::Path);
+    let pid = match (spec.host_pid, spec.share_process_namespace) {
+        (Some(true), _) => NamespaceMode::Host,
+        (_, Some(true)) => NamespaceMode::Sandbox,
+        (_, _) => NamespaceMode::Container,
+    };
+    let names = hosts::names(pod, &config.cluster_domain)?;
+    let sysctls = spec.security_context.and_then(|context| context.sysctls).unwrap_or_default();
+    Ok(SandboxConfig {
+        id: id.to_owned(),
+        name: pod.metadata.name.clone().unwrap_or_default(),
+        labels: labels(uid, pod, &config.node_name),
+        hostname: names.kernel,
+        namespaces: Namespaces {
+            network: if on_host { node_network } else { NamespaceMode::Sandbox },
+            ipc: host(spec.host_ipc),
+            uts: host(spec.host_network),
+            pid,
+        },
+        sysctls: sysctls.into_iter().map(|sysctl| (sysctl.name, sysctl.value)).collect(),
+        cgroup_parent: cgroups::pod_cgroup(&config.cluster_id, &config.node_name, pod),
+        resources: cgroups::pod_resources(pod),
+        ..SandboxConfig::default()
+    })
+}
+
+/// Ends what is left in a sandbox and takes it off the network.
+pub(crate) async fn stop_sandbox(shared: Arc<Shared>, uid: String, id: String) {
+    if let Err(error) = shared.config.runtime.stop_sandbox(&id).await {
+        tracing::warn!(sandbox = %id, %error, "stop a sandbox");
+    }
+    if let Err(error) = shared.config.network.detach(&uid).await {
+        tracing::warn!(pod = %uid, %error, "detach a pod from the network");
+    }
+}
+
+/// What is left of a pod that is to go.
+pub(crate) struct Remains {
+    pub(crate) object: Arc<Object>,
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) sandbox: Option<String>,
+    /// The last status; `None` if the object is gone.
+    pub(crate) status: Option<PodStatus>,
+}
+
+/// Gives everything back, then deletes the object. Repeats what fails: a pod must not leave the API before its
+/// processes are gone.
+pub(crate) async fn finish(shared: Arc<Shared>, remains: Remains) {
+    const AGAIN: Duration = Duration::from_secs(1);
+    let uid = &remains.object.metadata.uid;
+    loop {
+        match give_back(&shared, &remains).await {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(pod = %uid, %error, "remove a pod; trying again"),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn give_back(shared: &Shared, remains: &Remains) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let uid = &remains.object.metadata.uid;
+    if let Some(sandbox) = &remains.sandbox {
+        shared.config.runtime.remove_sandbox(sandbox).await.map_err(|error| text(&error))?;
+    }
+    shared.config.network.detach(uid).await.map_err(|error| text(&error))?;
+    shared.volumes.tear_down_all(uid).map_err(|error| text(&error))?;
+    remove_folder(&shared.pod_folder(&remains.pod))?;
+    if let Some(status) = &remains.status {
+        let old = remains.object.value().get("status").cloned().unwrap_or(Value::Null);
+        shared.cluster.write_status(&remains.object, &old, status).await.map_err(|error| text(&error))?;
+        shared.cluster.delete(&remains.object).await.map_err(|error| text(&error))?;
+    }
+    remove_folder(&shared.log_folder(&remains.pod))
+}
+
+fn remove_folder(folder: &std::path::Path) -> Result<(), String> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(format!("remove {}: {error}", folder.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
