@@ -124,7 +124,7 @@ mod tests {
         for step in 0..4000 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let key = format!("/k/{}", (seed >> 33) % 600);
-            if (seed >> 20) % 3 == 0 {
+            if (seed >> 20).is_multiple_of(3) {
                 assert_eq!(map.remove(&key).map(|object| object.revision), model.remove(&key));
             } else {
                 let before = map.insert(key.as_str().into(), object(step));

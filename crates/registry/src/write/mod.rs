@@ -8,6 +8,7 @@ mod fields;
 mod name;
 mod patch;
 mod pod;
+mod strategic;
 mod update;
 
 use std::sync::Arc;

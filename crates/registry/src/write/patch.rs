@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use meta::field::{Error, Path};
-use meta::{ApiError, FieldValidation, Gvk, PatchType, WriteOptions};
+use meta::{ApiError, FieldValidation, Gvk, PatchType, Reason, WriteOptions};
 use schema::Schemas;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Writer;
+use super::{Writer, strategic};
 
 /// A document that came in, and what the client should be warned of.
 pub(super) struct Wanted {
@@ -23,12 +24,17 @@ impl Writer<'_> {
         patch: &Bytes,
         options: &WriteOptions,
     ) -> Result<Wanted, ApiError> {
-        let document: Value = serde_json::from_slice(patch)
-            .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
         let mut new = before.clone();
         match form {
-            PatchType::Merge | PatchType::StrategicMerge => merge(&mut new, document),
-            PatchType::Json | PatchType::Apply => return Err(ApiError::bad_request("unsupported patch")),
+            PatchType::Json => {
+                json_patch::patch(&mut new, &parse::<json_patch::Patch>(patch)?).map_err(|_| refused())?
+            }
+            PatchType::Merge => json_patch::merge(&mut new, &parse(patch)?),
+            PatchType::StrategicMerge => {
+                let schemas = Schemas::builtin();
+                strategic::merge(schemas, schemas.of(&self.row.gvk()), &mut new, parse(patch)?);
+            }
+            PatchType::Apply => return Err(not_yet()),
         }
         self.decoded(new, patch, options.field_validation)
     }
@@ -62,7 +68,7 @@ impl Writer<'_> {
         _patch: &Bytes,
         _options: &WriteOptions,
     ) -> Result<Wanted, ApiError> {
-        Err(ApiError::bad_request("unsupported patch"))
+        Err(not_yet())
     }
 
     /// Notes who set which fields.
@@ -76,20 +82,15 @@ impl Writer<'_> {
     }
 }
 
-fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(serde_json::Map::new());
-    }
-    let Some(fields) = target.as_object_mut() else { return };
-    for (name, value) in patch {
-        if value.is_null() {
-            fields.remove(&name);
-        } else {
-            merge(fields.entry(name).or_insert(Value::Null), value);
-        }
-    }
+fn parse<T: DeserializeOwned>(patch: &Bytes) -> Result<T, ApiError> {
+    serde_json::from_slice(patch).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
+}
+
+/// A patch that doesn't fit the object.
+fn refused() -> ApiError {
+    ApiError::new(Reason::Invalid, "the server rejected our request due to an error in our request")
+}
+
+fn not_yet() -> ApiError {
+    ApiError::new(Reason::UnsupportedMediaType, "server-side apply is not served yet")
 }
