@@ -8,7 +8,7 @@ pub mod proto;
 mod table;
 mod types;
 
-pub use decode::{DecodeError, Decoded, decode};
+pub use decode::{DecodeError, Decoded, decode, decode_value};
 pub use types::{
     Any, Field, List, ListKind, Map, MapKey, Patch, Scalar, SchemaOr, SchemaOrKind, Schemas, Struct, Type, TypeId,
     Wire, WirePart,

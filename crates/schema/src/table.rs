@@ -14,7 +14,6 @@
 use std::collections::HashMap;
 
 use meta::Gvk;
-use serde_json::Value;
 
 use crate::types::{
     Any, Field, List, ListKind, Map, MapKey, Patch, Scalar, SchemaOr, SchemaOrKind, Schemas, Struct, Type, TypeId,
@@ -156,7 +155,7 @@ impl<'a> Reader<'a> {
             self.schemas.set(TypeId(index), Type::Struct(flat(raws, index)));
         }
         for (id, index) in self.atomic_uses {
-            self.schemas.set(id, Type::Struct(Struct { atomic: true, name: String::new(), ..flat(raws, index) }));
+            self.schemas.set(id, Type::Struct(Struct { atomic: true, ..flat(raws, index) }));
         }
         for id in self.keyed {
             let Type::List(mut list) = self.schemas.get(id).clone() else { continue };
@@ -208,6 +207,8 @@ fn flat(raws: &[Raw], index: u32) -> Struct {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn field<'a>(schemas: &'a Schemas, path: &[&str]) -> &'a Field {

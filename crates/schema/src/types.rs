@@ -275,7 +275,7 @@ impl Schemas {
         if let Type::Struct(structure) = ty
             && !structure.name.is_empty()
         {
-            self.by_name.insert(structure.name.clone(), id);
+            self.by_name.entry(structure.name.clone()).or_insert(id);
         }
     }
 }
