@@ -101,7 +101,7 @@ fn check_pod(request: &Request<'_>, node: &str, reader: &dyn Reader) -> Result<(
 fn check_mirror_pod(request: &Request<'_>, node: &str) -> Result<(), ApiError> {
     let pod = &request.object;
     let refuse = |why: String| Err(forbidden(request, &why));
-    if !pod.pointer("/metadata/annotations").is_some_and(|annotations| annotations.get(MIRROR).is_some()) {
+    if pod.pointer("/metadata/annotations").is_none_or(|annotations| annotations.get(MIRROR).is_none()) {
         return refuse(format!("pod does not have {MIRROR:?} annotation, node {node:?} can only create mirror pods"));
     }
     if text(pod, "/spec/nodeName") != node {
