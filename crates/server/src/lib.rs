@@ -1,1 +1,27 @@
-//! To be described.
+//! The API's front door: HTTP, TLS, content negotiation, discovery, watches, and relays to kubelets.
+//!
+//! A request becomes a [`meta::Call`] on a [`meta::ResourcePath`], is authorized, and goes to the registry; the answer is encoded
+//! as the client wants it. Components in the process come through the same door by [`Local`], without an encoding. HTTP's
+//! codes appear in `response` alone; nothing here knows controllers or nodes beyond a kubelet's address.
+
+mod body;
+mod discovery;
+mod door;
+mod feeds;
+mod handler;
+mod listen;
+mod local;
+mod negotiate;
+mod openapi;
+mod query;
+mod relay;
+mod response;
+mod route;
+mod site;
+mod table;
+mod watch;
+
+pub use door::{Door, DoorConfig};
+pub use listen::{Listener, ServeError};
+pub use local::Local;
+pub use relay::Dial;

@@ -1,0 +1,140 @@
+//! Who may do what, and who answers: everything between a call and the registry.
+
+use std::sync::Arc;
+
+use auth::node::Graph;
+use auth::rbac::Rbac;
+use auth::token::{TokenRequest, Tokens};
+use auth::{Attributes, Authenticator, Authorizer, Review, Reviews, Target};
+use meta::{ApiError, Call, Clock, Gvr, Object, Reply, ResourcePath, UserInfo, Verb, WatchOptions};
+use registry::{Registry, WatchStream};
+use serde_json::Value;
+
+use crate::relay::Dial;
+
+/// What the front door is made of.
+pub struct DoorConfig {
+    /// Serves objects.
+    pub registry: Arc<Registry>,
+    /// Knows who is asking.
+    pub authenticator: Arc<Authenticator>,
+    /// Decides who may do what.
+    pub authorizer: Arc<dyn Authorizer>,
+    /// The roles and bindings that the authorizer looks at; kept up to date from the registry.
+    pub rbac: Arc<Rbac>,
+    /// The nodes' pods that the authorizer looks at; kept up to date from the registry.
+    pub graph: Arc<Graph>,
+    /// Makes service accounts' tokens.
+    pub tokens: Arc<Tokens>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// TLS towards kubelets: trusts their authority and shows the server's client certificate.
+    pub kubelet_tls: Arc<rustls::ClientConfig>,
+    /// Opens connections to nodes.
+    pub dial: Arc<dyn Dial>,
+    /// The address that OpenID documents name, for example `https://10.0.0.1:6443`.
+    pub address: String,
+}
+
+/// The front door.
+pub struct Door {
+    pub(crate) config: DoorConfig,
+    reviews: Reviews,
+}
+
+impl Door {
+    /// Opens it. Roles and bindings that are stored already are known when this returns.
+    pub fn open(config: DoorConfig) -> Arc<Self> {
+        let reviews =
+            Reviews { authenticator: Arc::clone(&config.authenticator), authorizer: Arc::clone(&config.authorizer) };
+        crate::feeds::start(&config);
+        Arc::new(Self { config, reviews })
+    }
+
+    /// Carries out a call for a user, if the user may.
+    pub(crate) async fn call(&self, user: &UserInfo, path: &ResourcePath, call: Call) -> Result<Reply, ApiError> {
+        self.authorize(user, path, call.verb(), fields(&call))?;
+        self.answer(user, path, call).await
+    }
+
+    /// Opens a watch for a user, if the user may.
+    pub(crate) fn watch(
+        &self,
+        user: &UserInfo,
+        path: &ResourcePath,
+        options: WatchOptions,
+    ) -> Result<WatchStream, ApiError> {
+        self.authorize(user, path, Verb::Watch, Some(&options.fields))?;
+        self.config.registry.watch(path, options)
+    }
+
+    async fn answer(&self, user: &UserInfo, path: &ResourcePath, call: Call) -> Result<Reply, ApiError> {
+        let Call::Create { object, .. } = &call else {
+            return self.config.registry.call(user, path, call).await;
+        };
+        let namespace = path.namespace.as_deref().unwrap_or_default();
+        if let (Some("token"), "serviceaccounts", Some(name)) =
+            (path.subresource.as_deref(), path.gvr.resource.as_str(), &path.name)
+        {
+            let request = TokenRequest { namespace, name, body: object.clone() };
+            return unstored(&self.config.tokens.request(request)?);
+        }
+        let now = self.config.clock.now();
+        let review = Review { resource: &path.gvr.resource, namespace, user, now, body: object.clone() };
+        let is_review = matches!(path.gvr.group.as_str(), "authentication.k8s.io" | "authorization.k8s.io");
+        match is_review.then(|| self.reviews.answer(review)).flatten() {
+            Some(answer) => unstored(&answer?),
+            None => self.config.registry.call(user, path, call).await,
+        }
+    }
+
+    /// Refuses in upstream's words what the user may not do.
+    pub(crate) fn authorize(
+        &self,
+        user: &UserInfo,
+        path: &ResourcePath,
+        verb: Verb,
+        fields: Option<&meta::FieldSelector>,
+    ) -> Result<(), ApiError> {
+        let target = Target::Resource {
+            group: &path.gvr.group,
+            version: &path.gvr.version,
+            resource: &path.gvr.resource,
+            subresource: path.subresource.as_deref().unwrap_or_default(),
+            namespace: namespace_of(path),
+            name: path.name.as_deref().unwrap_or_default(),
+            fields,
+        };
+        self.config.authorizer.check(&Attributes { user, verb: verb.as_str(), target })
+    }
+
+    /// Refuses in upstream's words a path that the user may not ask for.
+    pub(crate) fn authorize_path(&self, user: &UserInfo, verb: &str, path: &str) -> Result<(), ApiError> {
+        self.config.authorizer.check(&Attributes::path(user, verb, path))
+    }
+
+    /// One object as the cache has it.
+    pub(crate) fn cached(&self, resource: &str, namespace: &str, name: &str) -> Result<Arc<Object>, ApiError> {
+        let gvr = Gvr::new("", "v1", resource);
+        self.config.registry.get_cached(&gvr, namespace, name).ok_or_else(|| ApiError::not_found(&gvr, name))
+    }
+}
+
+/// Compat: for rules, a namespace lies in itself.
+fn namespace_of(path: &ResourcePath) -> &str {
+    let is_namespace = path.gvr.group.is_empty() && path.gvr.resource == "namespaces";
+    let own = if is_namespace { path.name.as_deref() } else { None };
+    path.namespace.as_deref().or(own).unwrap_or_default()
+}
+
+fn fields(call: &Call) -> Option<&meta::FieldSelector> {
+    match call {
+        Call::List(options) | Call::DeleteCollection(options, _) => Some(&options.fields),
+        Call::Get { .. } | Call::Create { .. } | Call::Update { .. } | Call::Patch { .. } | Call::Delete(_) => None,
+    }
+}
+
+fn unstored(answer: &Value) -> Result<Reply, ApiError> {
+    let object = Object::from_value(answer).map_err(ApiError::internal)?;
+    Ok(Reply::Object { object: Arc::new(object), created: true, warnings: Vec::new() })
+}

@@ -1,0 +1,54 @@
+//! Keeps the authorizers' indexes up to date with what is stored.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+use meta::{Gvr, Object, ResourcePath, WatchEvent, WatchOptions};
+use registry::Registry;
+
+use crate::door::DoorConfig;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Loads what is there, and follows it from then on. The tasks end with the registry.
+pub(crate) fn start(config: &DoorConfig) {
+    for resource in ["roles", "clusterroles", "rolebindings", "clusterrolebindings"] {
+        let rbac = Arc::clone(&config.rbac);
+        let load = |object: &Object| rbac.put(object).map_err(|error| error.to_string());
+        let revision = load_all(&config.registry, &Gvr::new(RBAC, "v1", resource), load);
+        let rbac = Arc::clone(&config.rbac);
+        follow(&config.registry, Gvr::new(RBAC, "v1", resource), revision, move |event| rbac.apply(event));
+    }
+    for resource in ["pods", "persistentvolumeclaims"] {
+        let graph = Arc::clone(&config.graph);
+        let load = |object: &Object| graph.put(object).map_err(|error| error.to_string());
+        let revision = load_all(&config.registry, &Gvr::new("", "v1", resource), load);
+        let graph = Arc::clone(&config.graph);
+        follow(&config.registry, Gvr::new("", "v1", resource), revision, move |event| graph.apply(event));
+    }
+}
+
+fn load_all(registry: &Registry, gvr: &Gvr, load: impl Fn(&Object) -> Result<(), String>) -> u64 {
+    let Some(snapshot) = registry.snapshot(gvr) else { return 0 };
+    for object in snapshot.iter() {
+        if let Err(error) = load(object) {
+            tracing::error!(resource = %gvr.qualified(), name = object.metadata.key(), error, "an object can't be understood");
+        }
+    }
+    snapshot.revision()
+}
+
+fn follow(registry: &Arc<Registry>, gvr: Gvr, revision: u64, apply: impl Fn(&WatchEvent) + Send + 'static) {
+    let path = ResourcePath::collection(gvr.clone(), "");
+    let options = WatchOptions { resource_version: revision.to_string(), ..WatchOptions::default() };
+    match registry.watch(&path, options) {
+        Ok(mut events) => {
+            tokio::spawn(async move {
+                while let Some(Ok(event)) = events.next().await {
+                    apply(&event);
+                }
+            });
+        }
+        Err(error) => tracing::error!(resource = %gvr.qualified(), %error, "an authorizer can't follow its objects"),
+    }
+}

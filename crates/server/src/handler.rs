@@ -1,0 +1,174 @@
+//! One request from its first byte to its answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::Impersonation;
+use auth::tls::Peer;
+use http::header::USER_AGENT;
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+use meta::{ApiError, Call, FieldValidation, Gvk, Reply, ResourcePath, UserInfo, Verb};
+
+use crate::body;
+use crate::door::Door;
+use crate::negotiate::{self, Encoding, View};
+use crate::query::Query;
+use crate::relay;
+use crate::response::{self, Body};
+use crate::route::{Route, route};
+use crate::site;
+use crate::table::{Include, TableOptions};
+use crate::watch;
+
+/// How long a watch lasts that doesn't say.
+const WATCH: Duration = Duration::from_secs(45 * 60);
+
+/// Answers a request of a connection's peer.
+pub(crate) async fn handle(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    let encoding = negotiate::form(request.headers(), true).map_or(Encoding::Json, |form| form.encoding);
+    match answer(door, peer, request).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::debug!(code = error.code(), %error, "refused");
+            response::failure(&error, encoding)
+        }
+    }
+}
+
+async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
+    let path = request.uri().path().to_owned();
+    let user = user(door, peer, request.headers(), &path)?;
+    match route(&path) {
+        Route::Site => {
+            door.authorize_path(&user, &request.method().as_str().to_ascii_lowercase(), &path)?;
+            site::answer(door, &path, request.headers())
+        }
+        Route::Resource(resource, _) if relay::is_relayed(&resource) => {
+            // Compat: a stream into a container changes something, whichever method opens it.
+            let verb = if resource.subresource.as_deref() == Some("log") { Verb::Get } else { Verb::Create };
+            door.authorize(&user, &resource, verb, None)?;
+            relay::relay(door, &resource, request).await
+        }
+        Route::Resource(resource, _) => on_resource(door, &user, resource, request).await,
+    }
+}
+
+fn user(door: &Door, peer: &Peer, headers: &HeaderMap, path: &str) -> Result<Arc<UserInfo>, ApiError> {
+    let authorization = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let user = door.config.authenticator.request(peer, authorization, path)?;
+    let pairs = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
+    match Impersonation::from_headers(pairs)? {
+        None => Ok(user),
+        Some(wanted) => wanted.authorize(&user, &*door.config.authorizer).map(Arc::new),
+    }
+}
+
+async fn on_resource(
+    door: &Arc<Door>,
+    user: &UserInfo,
+    path: ResourcePath,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
+    let resources = door.config.registry.resources();
+    let row = resources.by_gvr(&path.gvr).ok_or_else(ApiError::no_such_resource)?.clone();
+    let query = Query::parse(request.uri().query());
+    let form = negotiate::form(request.headers(), true)?;
+    let table = TableOptions {
+        now: door.config.clock.now().as_second(),
+        include: Include::of(query.get("includeObject")),
+        columns: true,
+    };
+    if form.view == View::Table && !row.verbs.contains(&"get") {
+        return Err(not_as_table());
+    }
+    let watching = request.method() == Method::GET && query.flag("watch") && path.subresource.is_none();
+    if watching {
+        let timeout = query.number::<u64>("timeoutSeconds")?.map_or(WATCH, Duration::from_secs);
+        let events = door.watch(user, &path, query.watch(path.name.clone())?)?;
+        return Ok(watch::respond(events, form, row, table, timeout));
+    }
+    let (parts, incoming) = request.into_parts();
+    let bytes = body::read(incoming).await?;
+    let asked = Asked { parts: &parts, query: &query, bytes: &bytes, expected: expected(&row, &path) };
+    let (call, warnings) = asked.call(&path)?;
+    let mut reply = door.call(user, &path, call).await?;
+    if let Reply::Object { warnings: own, .. } = &mut reply {
+        own.extend(warnings);
+    }
+    Ok(response::reply(reply, form, &row, &table))
+}
+
+fn not_as_table() -> ApiError {
+    let text = "the server was unable to respond with a content type that the client supports";
+    ApiError::new(meta::Reason::NotAcceptable, text)
+}
+
+/// The kind that a body should be of.
+fn expected(row: &kinds::Resource, path: &ResourcePath) -> Gvk {
+    let subresource = path.subresource.as_deref().and_then(|name| row.subresource(name));
+    match subresource.and_then(|subresource| subresource.kind) {
+        Some((group, version, kind)) => Gvk::new(group, version, kind),
+        None => row.gvk(),
+    }
+}
+
+/// A request whose body was read.
+struct Asked<'a> {
+    parts: &'a Parts,
+    query: &'a Query,
+    bytes: &'a bytes::Bytes,
+    expected: Gvk,
+}
+
+impl Asked<'_> {
+    /// The call that the request makes, and what its sender should be warned of.
+    fn call(&self, path: &ResourcePath) -> Result<(Call, Vec<String>), ApiError> {
+        let agent = self.parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("unknown");
+        let plain = |call| Ok((call, Vec::new()));
+        match (&self.parts.method, path.name.is_some()) {
+            (&Method::GET | &Method::HEAD, true) => {
+                let resource_version = self.query.get("resourceVersion").unwrap_or_default().to_owned();
+                plain(Call::Get { resource_version })
+            }
+            (&Method::GET | &Method::HEAD, false) => plain(Call::List(self.query.list()?)),
+            (&Method::POST, _) => {
+                let options = self.query.write(agent)?;
+                let decoded = self.decode(options.field_validation)?;
+                Ok((Call::Create { object: decoded.value, options }, decoded.warnings))
+            }
+            (&Method::PUT, true) => {
+                let options = self.query.write(agent)?;
+                let decoded = self.decode(options.field_validation)?;
+                Ok((Call::Update { object: decoded.value, options }, decoded.warnings))
+            }
+            (&Method::PATCH, true) => {
+                let form = body::patch_type(&self.parts.headers)?;
+                let patch = match form {
+                    meta::PatchType::Apply => body::yaml_to_json(self.bytes)?.into(),
+                    _ => self.bytes.clone(),
+                };
+                plain(Call::Patch { form, patch, options: self.query.write(agent)? })
+            }
+            (&Method::DELETE, true) => plain(Call::Delete(self.query.delete(&self.delete_options()?)?)),
+            (&Method::DELETE, false) => {
+                let options = self.query.delete(&self.delete_options()?)?;
+                plain(Call::DeleteCollection(self.query.list()?, options))
+            }
+            (method, _) => Err(ApiError::method_not_supported(&path.gvr, &method.as_str().to_ascii_lowercase())),
+        }
+    }
+
+    fn decode(&self, validation: FieldValidation) -> Result<body::Decoded, ApiError> {
+        body::decode(&self.parts.headers, self.bytes, &self.expected, validation)
+    }
+
+    fn delete_options(&self) -> Result<serde_json::Value, ApiError> {
+        if self.bytes.is_empty() {
+            return Ok(serde_json::Value::Null);
+        }
+        let kind = Gvk::new("", "v1", "DeleteOptions");
+        Ok(body::decode(&self.parts.headers, self.bytes, &kind, FieldValidation::Ignore)?.value)
+    }
+}

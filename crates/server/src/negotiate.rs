@@ -1,0 +1,119 @@
+//! What form the client wants an answer in.
+
+use http::HeaderMap;
+use http::header::ACCEPT;
+use meta::{ApiError, Reason};
+
+/// An encoding on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Encoding {
+    Json,
+    Yaml,
+    Protobuf,
+}
+
+/// What of an object is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum View {
+    /// All of it.
+    Whole,
+    /// A table for people.
+    Table,
+    /// Metadata alone.
+    Metadata,
+}
+
+/// Both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Form {
+    pub(crate) encoding: Encoding,
+    pub(crate) view: View,
+}
+
+pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+
+impl Encoding {
+    pub(crate) fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Yaml => "application/yaml",
+            Self::Protobuf => PROTOBUF,
+        }
+    }
+
+    fn of(media_type: &str) -> Option<Self> {
+        match media_type {
+            "application/json" | "*/*" | "application/*" => Some(Self::Json),
+            "application/yaml" => Some(Self::Yaml),
+            PROTOBUF => Some(Self::Protobuf),
+            _ => None,
+        }
+    }
+}
+
+/// The first form that the client accepts and the server has; `protobuf` tells whether it has that one.
+pub(crate) fn form(headers: &HeaderMap, protobuf: bool) -> Result<Form, ApiError> {
+    let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
+    if accept.trim().is_empty() {
+        return Ok(Form { encoding: Encoding::Json, view: View::Whole });
+    }
+    accept.split(',').find_map(|choice| read(choice, protobuf)).ok_or_else(|| {
+        let mut known = vec!["application/json", "application/yaml"];
+        known.extend(protobuf.then_some(PROTOBUF));
+        let text = format!("only the following media types are accepted: {}", known.join(", "));
+        ApiError::new(Reason::NotAcceptable, text)
+    })
+}
+
+fn read(choice: &str, protobuf: bool) -> Option<Form> {
+    let mut parts = choice.split(';').map(str::trim);
+    let encoding = Encoding::of(parts.next()?)?;
+    if encoding == Encoding::Protobuf && !protobuf {
+        return None;
+    }
+    let (mut view, mut group, mut version) = (None, "", "");
+    for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+        match name.trim() {
+            "as" => view = Some(value),
+            "g" => group = value,
+            "v" => version = value,
+            _ => {}
+        }
+    }
+    let view = match view {
+        None => View::Whole,
+        Some("Table") if group == "meta.k8s.io" && version == "v1" => View::Table,
+        Some("PartialObjectMetadata" | "PartialObjectMetadataList") if group == "meta.k8s.io" && version == "v1" => {
+            View::Metadata
+        }
+        Some(_) => return None,
+    };
+    Some(Form { encoding, view })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_form_that_both_know_wins() {
+        let check = |accept: &str, protobuf: bool, expected: Option<(Encoding, View)>| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().expect("a header"));
+            let form = form(&headers, protobuf).ok().map(|form| (form.encoding, form.view));
+            assert_eq!(form, expected, "{accept}");
+        };
+        let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        check(kubectl, true, Some((Encoding::Json, View::Table)));
+        check("application/vnd.kubernetes.protobuf,application/json", true, Some((Encoding::Protobuf, View::Whole)));
+        check("application/vnd.kubernetes.protobuf,application/json", false, Some((Encoding::Json, View::Whole)));
+        check("application/vnd.kubernetes.protobuf", false, None);
+        check("text/html, */*", true, Some((Encoding::Json, View::Whole)));
+        check("application/json;as=Nonsense;g=meta.k8s.io;v=v1", true, None);
+        check(
+            "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1",
+            true,
+            Some((Encoding::Json, View::Metadata)),
+        );
+    }
+}

@@ -1,0 +1,70 @@
+//! Tables for people, and metadata alone.
+
+use kinds::Resource;
+use meta::Object;
+use serde_json::{Value, json};
+
+/// How a table is to be made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TableOptions {
+    /// Seconds since 1970, for ages.
+    pub(crate) now: i64,
+    /// What of the object each row holds.
+    pub(crate) include: Include,
+    /// Whether the columns are told; later events of a watch leave them out.
+    pub(crate) columns: bool,
+}
+
+/// What of the object a row holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Include {
+    Nothing,
+    Metadata,
+    Whole,
+}
+
+impl Include {
+    pub(crate) fn of(query: Option<&str>) -> Self {
+        match query {
+            Some("None") => Self::Nothing,
+            Some("Object") => Self::Whole,
+            _ => Self::Metadata,
+        }
+    }
+}
+
+/// A table of objects.
+pub(crate) fn table<'a>(
+    row: &Resource,
+    objects: impl Iterator<Item = &'a Object>,
+    metadata: &Value,
+    options: &TableOptions,
+) -> Value {
+    let column = |column: &kinds::Column| json!({"name": column.name, "type": column.kind, "format": column.format, "description": "", "priority": column.priority});
+    let columns: Vec<Value> = if options.columns { row.columns.iter().map(column).collect() } else { Vec::new() };
+    let rows: Vec<Value> = objects.map(|object| table_row(row, object, options)).collect();
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+        "columnDefinitions": columns, "rows": rows,
+    })
+}
+
+fn table_row(row: &Resource, object: &Object, options: &TableOptions) -> Value {
+    let value = object.value();
+    let mut cells = json!({"cells": row.rules.row(&value, options.now)});
+    match options.include {
+        Include::Nothing => {}
+        Include::Metadata => cells["object"] = partial(&value),
+        Include::Whole => cells["object"] = value,
+    }
+    cells
+}
+
+fn partial(value: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
+}
+
+/// An object's metadata alone.
+pub(crate) fn metadata_of(object: &Object) -> Value {
+    partial(&object.value())
+}
