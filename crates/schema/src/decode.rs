@@ -8,7 +8,7 @@ mod seed;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-pub(crate) use canonical::zero;
+pub(crate) use canonical::{complete, settle, zero};
 
 use crate::types::{Schemas, TypeId};
 

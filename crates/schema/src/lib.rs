@@ -4,6 +4,7 @@
 //! Nothing here knows of HTTP, stores, or what a kind means.
 
 mod decode;
+mod duration;
 pub mod proto;
 mod table;
 mod types;

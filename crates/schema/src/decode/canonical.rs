@@ -32,7 +32,7 @@ pub(crate) fn settle(schemas: &Schemas, field: &Field, value: Option<Value>) -> 
 }
 
 /// Completes an object whose present fields are settled.
-pub(super) fn complete(schemas: &Schemas, structure: &Struct, object: &mut Map<String, Value>) {
+pub(crate) fn complete(schemas: &Schemas, structure: &Struct, object: &mut Map<String, Value>) {
     for field in &structure.fields {
         let vanishes = (field.omit_empty && field.pointer) || field.omit_zero;
         if !vanishes

@@ -1,9 +1,17 @@
 //! The protobuf form of objects, as Go clients send and expect it, driven by the table of types.
 
-use meta::Gvk;
-use serde_json::Value;
+mod decode;
+mod encode;
+mod wire;
 
-use crate::types::Schemas;
+use meta::{GroupVersion, Gvk};
+use serde_json::{Map, Value};
+
+use self::wire::{Part, Reader, Writer, malformed};
+use crate::types::{Schemas, Struct};
+
+/// What every envelope begins with.
+const MAGIC: [u8; 4] = *b"k8s\0";
 
 /// Why bytes are not an object.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,26 +36,139 @@ pub struct ListMeta {
 }
 
 /// An object in its envelope (`k8s\0` and a `runtime.Unknown`); `None` when its kind has no protobuf form.
-pub fn encode_object(_schemas: &Schemas, _object: &Value) -> Option<Vec<u8>> {
-    None
+pub fn encode_object(schemas: &Schemas, object: &Value) -> Option<Vec<u8>> {
+    let object = object.as_object()?;
+    let text = |name: &str| object.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let gvk = gvk(api_version, kind)?;
+    let structure = message(schemas, &gvk)?;
+    let mut writer = Writer::default();
+    after_raw(&mut writer);
+    let mark = writer.mark();
+    encode::structure(&mut writer, schemas, structure, object);
+    writer.close(2, mark);
+    before_raw(&mut writer, api_version, kind);
+    Some(writer.finish())
 }
 
 /// The object in an envelope. A body without type information is taken as `expected`.
-pub fn decode_object(_schemas: &Schemas, _bytes: &[u8], _expected: Option<&Gvk>) -> Result<Value, ProtoError> {
-    Err(ProtoError::Malformed(String::new()))
+pub fn decode_object(schemas: &Schemas, bytes: &[u8], expected: Option<&Gvk>) -> Result<Value, ProtoError> {
+    let envelope = envelope(bytes)?;
+    let gvk = match (gvk(&envelope.api_version, &envelope.kind), expected) {
+        (Some(gvk), _) if !gvk.kind.is_empty() => gvk,
+        (_, Some(expected)) => expected.clone(),
+        (_, None) => return Err(ProtoError::UnknownKind(envelope.kind)),
+    };
+    if envelope.content_type == "application/json" {
+        return serde_json::from_slice(envelope.raw).map_err(|error| malformed(&error.to_string()));
+    }
+    let structure = message(schemas, &gvk).ok_or_else(|| ProtoError::UnknownKind(gvk.kind.clone()))?;
+    let object = decode::structure(schemas, structure, envelope.raw)?;
+    // A map with the type first would need another order than serde_json's: whoever writes the document orders it.
+    let mut typed = Map::new();
+    typed.insert("kind".to_owned(), Value::from(gvk.kind.as_str()));
+    typed.insert("apiVersion".to_owned(), Value::from(gvk.api_version()));
+    typed.extend(object);
+    Ok(Value::Object(typed))
 }
 
 /// A list in its envelope, from the bare messages of its items (see [`raw_of_envelope`]).
-pub fn encode_list<'a>(_list: &Gvk, _meta: &ListMeta, _items: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
-    Vec::new()
+pub fn encode_list<'a, I>(list: &Gvk, meta: &ListMeta, items: I) -> Vec<u8>
+where
+    I: DoubleEndedIterator<Item = &'a [u8]>,
+{
+    let mut writer = Writer::default();
+    after_raw(&mut writer);
+    let mark = writer.mark();
+    for item in items.rev() {
+        writer.bytes(2, item);
+    }
+    let meta_mark = writer.mark();
+    if let Some(count) = meta.remaining_item_count {
+        writer.int(4, count);
+    }
+    writer.bytes(3, meta.continue_token.as_bytes());
+    writer.bytes(2, meta.resource_version.as_bytes());
+    writer.bytes(1, &[]);
+    writer.close(1, meta_mark);
+    writer.close(2, mark);
+    before_raw(&mut writer, &list.api_version(), &list.kind);
+    writer.finish()
 }
 
 /// The bare message in an object's envelope.
-pub fn raw_of_envelope(_envelope: &[u8]) -> Option<&[u8]> {
-    None
+pub fn raw_of_envelope(bytes: &[u8]) -> Option<&[u8]> {
+    envelope(bytes).ok().map(|envelope| envelope.raw)
 }
 
 /// One event of a watch stream with its length before it; `object` is an envelope.
-pub fn watch_frame(_event: &str, _object: &[u8]) -> Vec<u8> {
-    Vec::new()
+pub fn watch_frame(event: &str, object: &[u8]) -> Vec<u8> {
+    let mut writer = Writer::default();
+    writer.bytes(1, object);
+    writer.close(2, 0);
+    writer.bytes(1, event.as_bytes());
+    // Compat: a frame's length is four bytes, the most significant first.
+    let length = u32::try_from(writer.mark()).expect("objects are far smaller than four gigabytes");
+    writer.raw(&length.to_be_bytes());
+    writer.finish()
+}
+
+struct Envelope<'a> {
+    api_version: String,
+    kind: String,
+    raw: &'a [u8],
+    content_type: &'a str,
+}
+
+fn envelope(bytes: &[u8]) -> Result<Envelope<'_>, ProtoError> {
+    let Some(unknown) = bytes.strip_prefix(&MAGIC) else {
+        return Err(malformed(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]",
+        ));
+    };
+    let mut found = Envelope { api_version: String::new(), kind: String::new(), raw: &[], content_type: "" };
+    let mut reader = Reader::new(unknown);
+    while let Some((number, part)) = reader.next()? {
+        let Part::Bytes(bytes) = part else { return Err(malformed("wrong wireType")) };
+        match number {
+            1 => {
+                let mut reader = Reader::new(bytes);
+                while let Some((number, part)) = reader.next()? {
+                    match (number, part) {
+                        (1, Part::Bytes(text)) => found.api_version = String::from_utf8_lossy(text).into_owned(),
+                        (2, Part::Bytes(text)) => found.kind = String::from_utf8_lossy(text).into_owned(),
+                        _ => {}
+                    }
+                }
+            }
+            2 => found.raw = bytes,
+            4 => found.content_type = std::str::from_utf8(bytes).unwrap_or_default(),
+            _ => {}
+        }
+    }
+    Ok(found)
+}
+
+fn gvk(api_version: &str, kind: &str) -> Option<Gvk> {
+    let GroupVersion { group, version } = GroupVersion::parse(api_version)?;
+    Some(Gvk { group, version, kind: kind.to_owned() })
+}
+
+fn message<'s>(schemas: &'s Schemas, gvk: &Gvk) -> Option<&'s Struct> {
+    let structure = schemas.structure(schemas.of(gvk)?)?;
+    (!structure.wire.is_empty()).then_some(structure)
+}
+
+/// What follows the object in an envelope: no encoding and no content type.
+fn after_raw(writer: &mut Writer) {
+    writer.bytes(4, &[]);
+    writer.bytes(3, &[]);
+}
+
+fn before_raw(writer: &mut Writer, api_version: &str, kind: &str) {
+    let mark = writer.mark();
+    writer.bytes(2, kind.as_bytes());
+    writer.bytes(1, api_version.as_bytes());
+    writer.close(1, mark);
+    writer.raw(&MAGIC);
 }
