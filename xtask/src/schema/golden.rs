@@ -6,9 +6,13 @@ use anyhow::{Context, bail};
 use schema::{Schemas, decode, proto};
 use serde_json::Value;
 
+/// The golden event has no version and kind of its own, as no event on the wire has: frames are tested where they are made.
+const WITHOUT_TYPE: &str = "core.v1.WatchEvent";
+
 pub(super) fn check(folder: &Path) -> anyhow::Result<()> {
     let mut files: Vec<_> = std::fs::read_dir(folder)?.filter_map(Result::ok).map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files.retain(|path| path.file_stem().is_none_or(|name| name != WITHOUT_TYPE));
     files.sort();
     let mut found = Vec::new();
     for json in &files {

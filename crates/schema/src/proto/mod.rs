@@ -172,3 +172,92 @@ fn before_raw(writer: &mut Writer, api_version: &str, kind: &str) {
     writer.close(1, mark);
     writer.raw(&MAGIC);
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn check(object: &Value) {
+        let envelope = encode_object(Schemas::builtin(), object).expect("the kind has a protobuf form");
+        assert_eq!(&decode_object(Schemas::builtin(), &envelope, None).expect("our own bytes can be read"), object);
+    }
+
+    fn config_map(name: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "1"}})
+    }
+
+    #[test]
+    fn objects_round_trip() {
+        check(&config_map("a"));
+        check(
+            &json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a", "creationTimestamp": "2026-01-02T03:04:05Z",
+            "managedFields": [{"manager": "m", "fieldsV1": {"f:spec": {}}}]},
+            "spec": {"volumes": [{"name": "v", "hostPath": {"path": "/", "type": ""}}, {"name": "e", "emptyDir": {}}],
+                "containers": [{"name": "c", "image": "i", "resources": {"limits": {"cpu": "500m"}},
+                    "ports": [{"containerPort": 80, "protocol": "TCP"}],
+                    "livenessProbe": {"httpGet": {"port": "http"}, "periodSeconds": 10},
+                    "readinessProbe": {"tcpSocket": {"port": 80}}}],
+                "terminationGracePeriodSeconds": 0, "priority": -1},
+            "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True",
+                "lastProbeTime": null, "lastTransitionTime": null}]}}),
+        );
+        check(&json!({"apiVersion": "v1", "kind": "Status", "metadata": {"resourceVersion": "7"}, "status": "Failure",
+            "reason": "NotFound", "message": "no", "code": 404, "details": {"name": "a", "kind": "pods"}}));
+        check(&json!({"apiVersion": "apps/v1", "kind": "DeleteOptions", "preconditions": {"uid": "u"}}));
+        check(
+            &json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "a.b"},
+            "spec": {"group": "b", "names": {"plural": "a", "kind": "A"}, "scope": "Namespaced", "versions": [{"name": "v1",
+                "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object",
+                    "x-kubernetes-preserve-unknown-fields": true, "default": {"a": [null, 1.5]}, "properties": {"x": {
+                    "type": "array", "maximum": 3, "items": {"type": "string"}, "additionalProperties": false}}}}}]},
+            "status": {"conditions": null, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": null}}),
+        );
+    }
+
+    #[test]
+    fn a_body_without_a_type_takes_the_expected_one() {
+        let mut envelope = encode_object(Schemas::builtin(), &config_map("a")).expect("the kind has a protobuf form");
+        let raw = raw_of_envelope(&envelope).expect("an envelope").to_vec();
+        envelope = MAGIC.to_vec();
+        envelope.extend([0x12, u8::try_from(raw.len()).expect("a short message")]);
+        envelope.extend(raw);
+        let expected = Gvk::new("", "v1", "ConfigMap");
+        assert_eq!(decode_object(Schemas::builtin(), &envelope, Some(&expected)), Ok(config_map("a")));
+        assert!(decode_object(Schemas::builtin(), &envelope, None).is_err());
+        assert!(decode_object(Schemas::builtin(), b"{}", Some(&expected)).is_err());
+    }
+
+    #[test]
+    fn lists_are_made_of_bare_messages() {
+        let envelopes = ["a", "b"].map(|name| encode_object(Schemas::builtin(), &config_map(name)).expect("a kind"));
+        let items = envelopes.iter().map(|envelope| raw_of_envelope(envelope).expect("an envelope"));
+        let meta = ListMeta {
+            resource_version: "5".to_owned(),
+            continue_token: "next".to_owned(),
+            remaining_item_count: Some(3),
+        };
+        let list = encode_list(&Gvk::new("", "v1", "ConfigMapList"), &meta, items);
+        let wanted = json!({"apiVersion": "v1", "kind": "ConfigMapList",
+            "metadata": {"resourceVersion": "5", "continue": "next", "remainingItemCount": 3},
+            "items": [{"metadata": {"name": "a"}, "data": {"a": "1"}}, {"metadata": {"name": "b"}, "data": {"a": "1"}}]});
+        assert_eq!(decode_object(Schemas::builtin(), &list, None), Ok(wanted.clone()));
+        assert_eq!(encode_object(Schemas::builtin(), &wanted), Some(list));
+    }
+
+    #[test]
+    fn a_watch_frame_has_its_length_first() {
+        assert_eq!(watch_frame("ADDED", b"xyz"), b"\0\0\0\x0e\x0a\x05ADDED\x12\x05\x0a\x03xyz");
+    }
+
+    #[test]
+    fn broken_messages_are_refused() {
+        let envelope = encode_object(Schemas::builtin(), &config_map("a")).expect("the kind has a protobuf form");
+        for length in 0..envelope.len() - 5 {
+            // Whatever the outcome: no panic.
+            let _ = decode_object(Schemas::builtin(), &envelope[..length], None);
+        }
+        assert!(decode_object(Schemas::builtin(), b"k8s\0\x0a\xff", None).is_err());
+    }
+}
