@@ -132,8 +132,6 @@ fn sum(pod: &Pod, of: impl Fn(Option<&ResourceRequirements>) -> Option<Quantity>
         }
         complete &= value.is_some();
     }
-    let overhead = spec.and_then(|spec| spec.overhead.as_ref());
-    let _ = overhead;
     ((together + sidecars).max(largest), complete)
 }
 

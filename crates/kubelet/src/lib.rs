@@ -24,6 +24,7 @@ mod hosts;
 mod kubelet;
 mod launch;
 mod lifecycle;
+pub mod logs;
 mod node;
 mod observe;
 mod pods;

@@ -254,11 +254,6 @@ fn health_verdict(frame: &[u8]) -> Result<(), String> {
     Err(format!("service unhealthy (responded with \"{name}\")"))
 }
 
-/// The first moment at which a probe's verdict is taken for granted: without a probe, at once.
-pub(crate) fn initially(probe: Option<&Probe>) -> bool {
-    probe.is_none()
-}
-
 /// The end of a grace period that begins now.
 pub(crate) fn ends_in(seconds: i64) -> Instant {
     Instant::now() + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))

@@ -142,6 +142,6 @@ mod tests {
         let log =
             "2026-01-01T00:00:00Z stdout F one\n2026-01-01T00:00:00Z stderr P tw\n2026-01-01T00:00:00Z stderr F o\n";
         assert_eq!(log_end(log), "one\ntwo\n");
-        assert_eq!(log_end(&log.repeat(60)).lines().count(), 54);
+        assert_eq!(log_end(&log.repeat(60)).lines().count(), 53);
     }
 }

@@ -1,0 +1,188 @@
+//! Pods from the watch to their deletion, on a runtime without processes. Needs root for the node's network.
+
+mod api;
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use container::fake::Fake;
+use container::images::RootFs;
+use container::{ContainerState, ImageConfig, Images, Runtime};
+use kubelet::{Kubelet, KubeletConfig};
+use net::{Namespace, Network, NetworkConfig, Subnet};
+use serde_json::{Value, json};
+
+use crate::api::Api;
+
+struct Node {
+    api: Api,
+    runtime: Arc<Fake>,
+    config: KubeletConfig,
+    _folder: tempfile::TempDir,
+}
+
+/// A network namespace that lives as long as it is held.
+fn new_namespace() -> (Namespace, File) {
+    std::thread::spawn(|| {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("make a network namespace: needs root");
+        let path = Path::new("/proc/thread-self/ns/net");
+        (Namespace::open(path).unwrap(), File::open(path).unwrap())
+    })
+    .join()
+    .unwrap()
+}
+
+fn tls() -> Arc<rustls::ServerConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let resolver = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
+    Arc::new(builder.with_no_client_auth().with_cert_resolver(resolver))
+}
+
+impl Node {
+    async fn new(runtime: Fake) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = Arc::new(runtime);
+        let api = Api::default();
+        let images = Images::open(&folder.path().join("images")).unwrap();
+        std::fs::create_dir(folder.path().join("root")).unwrap();
+        let root = RootFs::Folder(folder.path().join("root"));
+        images.add("busybox", ImageConfig::default(), root).await.unwrap();
+        let (namespace, _) = new_namespace();
+        let network = NetworkConfig {
+            namespace,
+            cluster: "0a1b2c3d".to_owned(),
+            node: 0,
+            subnet: Subnet::new([10, 244, 0, 0].into(), 24).unwrap(),
+            folder: folder.path().join("network"),
+        };
+        let config = KubeletConfig {
+            node_name: "n1".to_owned(),
+            cluster_id: "0a1b2c3d".to_owned(),
+            node_index: 0,
+            client: client::Client::new(api.clone()),
+            runtime: Arc::clone(&runtime) as Arc<dyn Runtime>,
+            images: Arc::new(images),
+            network: Arc::new(Network::open(network).await.unwrap()),
+            netns: None,
+            data_dir: folder.path().join("node"),
+            node_ip: "192.0.2.7".parse().unwrap(),
+            pod_cidr: "10.244.0.0/24".to_owned(),
+            cluster_dns: vec!["10.96.0.10".parse().unwrap()],
+            cluster_domain: "cluster.local".to_owned(),
+            service_address: None,
+            tls: tls(),
+            listen: "0.0.0.0:0".parse().unwrap(),
+            allow_privileged: false,
+            max_pods: 110,
+            // The time at which that runtime's containers live.
+            clock: Arc::new(meta::TestClock::at("2023-11-14T22:13:20Z".parse().unwrap())),
+        };
+        Self { api, runtime, config, _folder: folder }
+    }
+
+    async fn start(&self) -> Kubelet {
+        let kubelet = Kubelet::start(self.config.clone()).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), kubelet.ready()).await.expect("the node gets ready");
+        kubelet
+    }
+
+    fn pod(&self, name: &str, mut spec: Value) {
+        spec["nodeName"] = json!("n1");
+        // The runtime has no namespaces of its own, so the pods live in the node's.
+        spec["hostNetwork"] = json!(true);
+        self.api.put("pods", "default", name, json!({"kind": "Pod", "apiVersion": "v1", "spec": spec}));
+    }
+
+    /// Waits until the pod, null once it is gone, looks like this at that place.
+    async fn expect(&self, name: &str, pointer: &str, wanted: Value) -> Value {
+        let what = format!("{name}{pointer} to be {wanted}");
+        let pod = self
+            .api
+            .wait("pods", "default", name, &what, |pod| pod.pointer(pointer).cloned().unwrap_or(Value::Null) == wanted);
+        pod.await
+    }
+
+    fn running(&self) -> Option<String> {
+        let all = self.runtime.list().into_iter().flat_map(|sandbox| sandbox.containers);
+        let mut running = all.filter(|container| matches!(container.state, ContainerState::Running { .. }));
+        running.next().map(|container| container.config.id)
+    }
+}
+
+fn container() -> Value {
+    json!({"name": "c", "image": "busybox", "imagePullPolicy": "IfNotPresent", "command": ["run", "$(A)"],
+        "env": [{"name": "A", "value": "b"}]})
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_runs_and_is_deleted() {
+    let node = Node::new(Fake::new()).await;
+    let kubelet = node.start().await;
+    node.pod("p", json!({"containers": [container()], "terminationGracePeriodSeconds": 5}));
+    let pod = node.expect("p", "/status/conditions/2/status", json!("True")).await;
+    assert_eq!(pod["status"]["phase"], "Running");
+    assert_eq!(pod["status"]["podIP"], "192.0.2.7");
+    assert_eq!(pod["status"]["qosClass"], "BestEffort");
+    assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0);
+    let sandbox = node.runtime.list().remove(0);
+    assert_eq!(sandbox.containers[0].config.command, ["run", "b"]);
+    node.api.mark_deleted("pods", "default", "p", 5);
+    node.expect("p", "", Value::Null).await;
+    assert!(node.runtime.list().is_empty());
+    kubelet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn exits_are_reported_and_restarted() {
+    let node = Node::new(Fake::new()).await;
+    let kubelet = node.start().await;
+    node.pod("p", json!({"containers": [container()]}));
+    node.expect("p", "/status/phase", json!("Running")).await;
+    let first = node.running().unwrap();
+    node.runtime.exit(&first, 3).unwrap();
+    let pod = node.expect("p", "/status/containerStatuses/0/restartCount", json!(1)).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"], 3);
+    let second = node.running().unwrap();
+    node.runtime.exit(&second, 1).unwrap();
+    let pointer = "/status/containerStatuses/0/state/waiting/reason";
+    let pod = node.expect("p", pointer, json!("CrashLoopBackOff")).await;
+    assert_eq!(pod["status"]["phase"], "Running");
+
+    node.pod("once", json!({"containers": [container()], "restartPolicy": "Never"}));
+    node.expect("once", "/status/phase", json!("Running")).await;
+    node.runtime.exit(&node.running().unwrap(), 0).unwrap();
+    let pod = node.expect("once", "/status/phase", json!("Succeeded")).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"], "Completed");
+    kubelet.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_disturbs_nothing_and_loses_nothing() {
+    let node = Node::new(Fake::new()).await;
+    let kubelet = node.start().await;
+    node.pod("p", json!({"containers": [container()]}));
+    node.pod("gone", json!({"containers": [container()]}));
+    node.expect("p", "/status/phase", json!("Running")).await;
+    node.expect("gone", "/status/phase", json!("Running")).await;
+    kubelet.stop().await;
+    let before = node.api.get("pods", "default", "p").pointer("/status/containerStatuses/0/containerID").cloned();
+    node.api.remove("pods", "default", "gone");
+    let kubelet = node.start().await;
+    tokio::time::timeout(Duration::from_secs(10), async {
+        let mut events = node.runtime.events();
+        while node.runtime.list().len() > 1 {
+            let _ = events.recv().await;
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("what the API does not know ends");
+    node.runtime.exit(&node.running().unwrap(), 7).unwrap();
+    let pod = node.expect("p", "/status/containerStatuses/0/restartCount", json!(1)).await;
+    assert_eq!(pod.pointer("/status/containerStatuses/0/lastState/terminated/containerID"), before.as_ref());
+    kubelet.drain_and_stop().await;
+    assert!(node.runtime.list().is_empty());
+}
