@@ -9,6 +9,10 @@ use std::sync::OnceLock;
 use meta::Gvk;
 use serde_json::Value;
 
+/// The kinds of `meta/v1` that every group and version has.
+const EVERYWHERE: [&str; 7] =
+    ["WatchEvent", "ListOptions", "GetOptions", "DeleteOptions", "CreateOptions", "UpdateOptions", "PatchOptions"];
+
 /// A type's place in its [`Schemas`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TypeId(pub(crate) u32);
@@ -215,13 +219,15 @@ impl Schemas {
         Self::default()
     }
 
-    /// The type of a kind's objects. The kinds of `meta/v1` (`Status`, `DeleteOptions`, …) exist in every group and version.
+    /// The type of a kind's objects.
     pub fn of(&self, gvk: &Gvk) -> Option<TypeId> {
         if let Some(id) = self.by_gvk.get(gvk) {
             return Some(*id);
         }
-        let everywhere = Gvk::new("meta.k8s.io", "v1", gvk.kind.as_str());
-        self.by_gvk.get(&everywhere).copied()
+        // Compat: upstream registers options and events in every group and version, `Status` and discovery in core.
+        let kind = gvk.kind.as_str();
+        let shared = EVERYWHERE.contains(&kind) || (gvk.group.is_empty() && gvk.version == "v1");
+        shared.then(|| self.by_gvk.get(&Gvk::new("meta.k8s.io", "v1", kind)).copied()).flatten()
     }
 
     /// The type with this name in OpenAPI.
