@@ -150,6 +150,18 @@ impl Registry {
         self.feed.stop().await;
     }
 
+    /// Waits until the cache has passed a commit; if it stands still, what was committed is in the store all the same.
+    pub(crate) async fn passed(&self, revision: u64) {
+        if self.cache.revision() >= revision {
+            return;
+        }
+        let mut stopped = self.feed.stopped();
+        tokio::select! {
+            () = self.cache.wait(revision) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
     fn find(&self, gvr: &Gvr) -> Result<(&Resource, &Arc<Storage>), ApiError> {
         let row = self.resources.by_gvr(gvr).ok_or_else(ApiError::no_such_resource)?;
         let (group, resource) = row.storage;

@@ -1,6 +1,7 @@
 //! The task that carries the store's changes into the cache.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::StreamExt;
 use meta::Clock;
@@ -10,10 +11,13 @@ use tokio::task::JoinHandle;
 
 use super::{Cache, ROOT};
 
+/// How often the store's history is cut, and how much of it stays.
+const COMPACTION: Duration = Duration::from_secs(300);
+
 /// The running feed.
 pub(crate) struct Feed {
     task: Mutex<Option<JoinHandle<()>>>,
-    stop: watch::Sender<bool>,
+    stop: Arc<watch::Sender<bool>>,
 }
 
 impl Feed {
@@ -24,18 +28,21 @@ impl Feed {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let revision = load(&*store, &cache).await?;
-        let stop = watch::Sender::new(false);
+        let stop = Arc::new(watch::Sender::new(false));
         let mut stopped = stop.subscribe();
+        let ended = Ended(stop.clone());
         let task = tokio::spawn(async move {
+            let _ended = ended;
             tokio::select! {
                 () = follow(&*store, &cache, &*clock, revision) => {}
+                () = compact(&*store) => {}
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         });
         Ok(Self { task: Mutex::new(Some(task)), stop })
     }
 
-    /// Shows whether the feed was told to end.
+    /// Shows whether the feed has ended or was told to: from then on the cache stands still.
     pub(crate) fn stopped(&self) -> watch::Receiver<bool> {
         self.stop.subscribe()
     }
@@ -49,6 +56,28 @@ impl Feed {
             None => None,
         } {
             tracing::error!(%error, "the feed of the cache had ended badly");
+        }
+    }
+}
+
+/// However the task ends, nobody waits for it any longer.
+struct Ended(Arc<watch::Sender<bool>>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// Lets the store forget, every five minutes, what is older than five minutes: as upstream does.
+async fn compact(store: &dyn Store) {
+    let mut before = store.revision();
+    loop {
+        tokio::time::sleep(COMPACTION).await;
+        match store.compact(before).await {
+            Ok(()) => before = store.revision(),
+            Err(StoreError::Closed) => return,
+            Err(error) => tracing::warn!(%error, "the store could not forget its old history"),
         }
     }
 }

@@ -52,12 +52,12 @@ impl Writer<'_> {
         let store = &self.registry.store;
         match store.commit(commit).await {
             Ok(revision) => {
-                self.registry.cache.wait(revision.0).await;
+                self.registry.passed(revision.0).await;
                 Ok(revision)
             }
             Err(CommitError::Conflict { .. }) => {
                 // What stood in the way is to be seen by the next attempt.
-                self.registry.cache.wait(store.revision().0).await;
+                self.registry.passed(store.revision().0).await;
                 Err(Failure::Stale)
             }
             Err(error @ CommitError::Full(_)) => Err(ApiError::internal(error).into()),
