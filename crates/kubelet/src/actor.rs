@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod, Probe};
 use meta::Object;
@@ -87,6 +89,8 @@ pub(crate) struct Actor {
     pub(crate) ignored: bool,
     wake: Option<Timestamp>,
     retry_status: bool,
+    /// Says when what the volumes show has changed.
+    pub(crate) changes: BoxStream<'static, ()>,
 }
 
 impl Actor {
@@ -119,6 +123,7 @@ impl Actor {
             ignored: false,
             wake: None,
             retry_status: false,
+            changes: futures::stream::empty().boxed(),
             shared,
         };
         actor.begin(found);
@@ -150,6 +155,7 @@ impl Actor {
             },
             Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => self.take_job(done),
             Some(verdict) = self.verdicts.1.recv() => self.take_verdict(&verdict),
+            Some(()) = self.changes.next() => self.refresh_volumes(),
             () = tokio::time::sleep(sleep) => {}
         }
         while let Ok(message) = self.mailbox.try_recv() {
@@ -214,6 +220,15 @@ impl Actor {
         self.observed.volumes = SandboxPhase::Busy;
         let (shared, pod) = (Arc::clone(&self.shared), Arc::clone(&self.pod));
         self.jobs.spawn(async move { Done::Volumes(shared.volumes.set_up_all(&pod).await) });
+    }
+
+    /// Brings the content of volumes up to date.
+    pub(crate) fn refresh_volumes(&mut self) {
+        if self.observed.volumes != SandboxPhase::Ready || self.observed.deleted {
+            return;
+        }
+        let (shared, pod) = (Arc::clone(&self.shared), Arc::clone(&self.pod));
+        self.jobs.spawn(async move { Done::Refreshed(shared.volumes.refresh(&pod).await) });
     }
 
     fn run_sandbox(&mut self) {

@@ -71,6 +71,11 @@ pub(crate) fn qos_class(pod: &Pod) -> Qos {
     }
 }
 
+/// The cgroup of everything on a node.
+pub(crate) fn node_cgroup(cluster: &str, node: &str) -> String {
+    format!("minke/{cluster}/{node}")
+}
+
 /// The cgroup of a pod beneath the root of every hierarchy.
 pub(crate) fn pod_cgroup(cluster: &str, node: &str, pod: &Pod) -> String {
     let tier = match qos_class(pod) {
@@ -78,7 +83,7 @@ pub(crate) fn pod_cgroup(cluster: &str, node: &str, pod: &Pod) -> String {
         Qos::Burstable => "burstable/",
         Qos::BestEffort => "besteffort/",
     };
-    format!("minke/{cluster}/{node}/kubepods/{tier}pod{}", pod.metadata.uid.as_deref().unwrap_or_default())
+    format!("{}/kubepods/{tier}pod{}", node_cgroup(cluster, node), pod.metadata.uid.as_deref().unwrap_or_default())
 }
 
 fn shares(milli: i64) -> u64 {

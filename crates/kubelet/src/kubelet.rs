@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 use crate::node::{self, Machine};
 use crate::pods::Pods;
 use crate::volumes::Volumes;
-use crate::{dispatch, recovery};
+use crate::{cgroups, dispatch, recovery};
 
 /// What a kubelet needs.
 #[derive(Clone)]
@@ -178,6 +178,14 @@ impl Kubelet {
             ends.spawn(dispatch::remove_orphan(Arc::clone(&self.shared), uid, found));
         }
         ends.join_all().await;
+        let config = &self.shared.config;
+        let cgroup = cgroups::node_cgroup(&config.cluster_id, &config.node_name);
+        let removed = tokio::task::spawn_blocking(move || {
+            container::cgroup::Hierarchies::detect().and_then(|hierarchies| hierarchies.group(&cgroup).remove())
+        });
+        if let Ok(Err(error)) = removed.await {
+            tracing::warn!(%error, "remove the node's cgroups");
+        }
     }
 }
 

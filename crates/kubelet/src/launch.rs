@@ -1,12 +1,13 @@
 //! Starting one container: image, configuration, runtime.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use container::{ContainerConfig, Image, Mount};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, Pod, Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use tokio_util::sync::CancellationToken;
 
 use crate::env::{self, Sources};
@@ -202,6 +203,10 @@ async fn sources(launch: &Launch) -> Result<Sources, String> {
         allocatable_memory: meta::Quantity::bytes(shared.machine.memory),
         ..Sources::default()
     };
+    let is_master = |service: &Service| service.metadata.name.as_deref() == Some("kubernetes");
+    if let Some(address) = shared.config.service_address.filter(|_| !sources.services.iter().any(is_master)) {
+        sources.services.push(master(address));
+    }
     for name in config_maps {
         let data = shared.cluster.config_map(namespace, &name).await.map_err(|error| error.to_string())?;
         sources.config_maps.insert(name, data);
@@ -211,6 +216,19 @@ async fn sources(launch: &Launch) -> Result<Sources, String> {
         sources.secrets.insert(name, data);
     }
     Ok(sources)
+}
+
+/// The service of the API itself, as long as nobody has made it yet.
+fn master(address: SocketAddr) -> Service {
+    let port = ServicePort { name: Some("https".to_owned()), port: address.port().into(), ..ServicePort::default() };
+    let metadata = ObjectMeta {
+        name: Some("kubernetes".to_owned()),
+        namespace: Some("default".to_owned()),
+        ..ObjectMeta::default()
+    };
+    let spec =
+        ServiceSpec { cluster_ip: Some(address.ip().to_string()), ports: Some(vec![port]), ..ServiceSpec::default() };
+    Service { metadata, spec: Some(spec), status: None }
 }
 
 /// Writes `/etc/hosts`, `/etc/resolv.conf`, `/etc/hostname` and the file for last words, and mounts them where the

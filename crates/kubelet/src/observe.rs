@@ -11,7 +11,7 @@ use meta::Object;
 use crate::actor::{Actor, Message};
 use crate::admission::{Allocatable, Refused, admit};
 use crate::launch::{Launched, Refusal, keys};
-use crate::lifecycle::{BackOff, Phase, SandboxPhase, restarts};
+use crate::lifecycle::{BackOff, Phase, SandboxPhase, restarts, roles};
 use crate::pods::Instance;
 use crate::probes::{Kind, Verdict, ends_in};
 use crate::recovery::Found;
@@ -160,11 +160,16 @@ impl Actor {
         }
         match object.view::<Pod>() {
             Ok(pod) => {
-                self.pod = Arc::new(pod);
+                let before = std::mem::replace(&mut self.pod, Arc::new(pod));
                 self.object = object;
                 self.set_deadline();
                 self.take_deletion();
                 self.replace_images();
+                self.resize(&before);
+                let (old, new) = (&before.metadata, &self.pod.metadata);
+                if old.labels != new.labels || old.annotations != new.annotations {
+                    self.refresh_volumes();
+                }
             }
             Err(error) => tracing::warn!(pod = %object.metadata.key(), %error, "read a pod"),
         }
@@ -214,6 +219,26 @@ impl Actor {
         for name in changed {
             let grace = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
             self.stop(&name, Some((format!("Container {name} definition changed, will be restarted"), grace)));
+        }
+    }
+
+    /// Requests and limits that were changed in the spec come into force without a restart.
+    fn resize(&mut self, before: &Pod) {
+        let old = roles(before);
+        for (_, container) in roles(&self.pod) {
+            let was = old.iter().find(|(_, old)| old.name == container.name);
+            let running =
+                self.observed.containers.get(&container.name).is_some_and(|seen| seen.phase == Phase::Running);
+            if !running || was.is_none_or(|(_, was)| was.resources == container.resources) {
+                continue;
+            }
+            let Some(target) = self.target(&container) else { continue };
+            let runtime = Arc::clone(&self.shared.config.runtime);
+            let resources = crate::cgroups::container_resources(&container);
+            self.jobs.spawn(async move {
+                let result = runtime.update_resources(&target.id, &resources).await;
+                Done::Resized { container: container.name, result: result.map_err(|error| error.to_string()) }
+            });
         }
     }
 
@@ -306,12 +331,20 @@ impl Actor {
         match done {
             Done::Volumes(Ok(volumes)) => {
                 self.volumes = volumes;
+                self.changes = self.shared.volumes.changes(&self.pod);
                 self.observed.volumes = SandboxPhase::Ready;
                 self.failures = 0;
             }
             Done::Volumes(Err(error)) => {
                 self.events.warning(&error.reason, error.message);
                 self.observed.volumes = SandboxPhase::Failed { until: self.retry_at(now) };
+            }
+            Done::Refreshed(Ok(())) => {}
+            Done::Refreshed(Err(error)) => self.events.warning(&error.reason, error.message),
+            Done::Resized { container, result } => {
+                if let (Err(error), Some((role, _))) = (result, self.entry(&container)) {
+                    self.events.container_warning(role, &container, "ResizeError", error);
+                }
             }
             Done::Sandbox(Ok(sandbox)) => {
                 self.facts.ips = sandbox.ips.clone();

@@ -19,6 +19,8 @@ use crate::{cgroups, hosts};
 #[derive(Debug)]
 pub(crate) enum Done {
     Volumes(Result<MountedVolumes, VolumeError>),
+    Refreshed(Result<(), VolumeError>),
+    Resized { container: String, result: Result<(), String> },
     Sandbox(Result<Sandboxed, String>),
     Launched(String, Result<Launched, Refusal>),
     Hook { container: String, id: String, result: Result<(), String> },
