@@ -167,3 +167,37 @@ async fn a_collection_goes_and_patches_at_once_all_count() {
     assert_eq!(gone.items.len(), 20);
     assert!(cluster.list(&all, ListOptions::default()).await.expect("a list").items.is_empty());
 }
+
+#[tokio::test]
+async fn patches_of_all_forms_change_an_object() {
+    let cluster = Fixture::new().await;
+    let path = path("configmaps", "default", "a");
+    let patch = |form: PatchType, manager: &str, patch: Value| {
+        let options = WriteOptions { field_manager: manager.to_owned(), ..WriteOptions::default() };
+        cluster.object(&path, Call::Patch { form, patch: patch.to_string().into(), options })
+    };
+    let apply = |data: Value| {
+        let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "a"}, "data": data});
+        patch(PatchType::Apply, "me", object)
+    };
+    let made = apply(json!({"a": "1", "b": "2"})).await.expect("it is made");
+    assert_eq!(made["metadata"]["managedFields"][0]["fieldsV1"], json!({"f:data": {"f:a": {}, "f:b": {}}}));
+    assert_eq!(apply(json!({"a": "1", "b": "2"})).await, Ok(made), "nothing changed, nothing is written");
+    let steps = [
+        (
+            PatchType::Json,
+            json!([{"op": "add", "path": "/data/c", "value": "3"}]),
+            json!({"a": "1", "b": "2", "c": "3"}),
+        ),
+        (PatchType::Merge, json!({"data": {"b": null}}), json!({"a": "1", "c": "3"})),
+        (PatchType::StrategicMerge, json!({"data": {"$patch": "replace", "d": "4"}}), json!({"d": "4"})),
+    ];
+    for (form, change, expected) in steps {
+        let changed = patch(form, "you", change).await.expect("it changes");
+        assert_eq!(changed["data"], expected, "{form:?}");
+    }
+    let error = apply(json!({"d": "5"})).await.expect_err("it is another's");
+    assert_eq!((error.code(), error.details.map(|details| details.causes.len())), (409, Some(1)));
+    let wrong = json!([{"op": "remove", "path": "/data/x"}]);
+    assert_eq!(patch(PatchType::Json, "you", wrong).await.expect_err("no such field").code(), 422);
+}

@@ -21,7 +21,7 @@ impl Writer<'_> {
         self.check_kind(&mut object)?;
         self.place(&mut object)?;
         self.row.rules.default(&mut object);
-        self.own_fields(None, &mut object, options)?;
+        self.own_fields(None, &mut object, options);
         self.create_managed(Wanted { value: object, warnings: Vec::new() }, options).await
     }
 

@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod deletion;
 mod fields;
+mod managed;
 mod name;
 mod patch;
 mod pod;

@@ -2,11 +2,12 @@
 
 use bytes::Bytes;
 use meta::field::{Error, Path};
-use meta::{ApiError, FieldValidation, Gvk, PatchType, Reason, WriteOptions};
+use meta::{ApiError, FieldValidation, Gvk, PatchType, Reason, WriteOptions, format_time};
 use schema::Schemas;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::managed::Writing;
 use super::{Writer, strategic};
 
 /// A document that came in, and what the client should be warned of.
@@ -34,7 +35,7 @@ impl Writer<'_> {
                 let schemas = Schemas::builtin();
                 strategic::merge(schemas, schemas.of(&self.row.gvk()), &mut new, parse(patch)?);
             }
-            PatchType::Apply => return Err(not_yet()),
+            PatchType::Apply => return self.applied(Some(before), patch, options),
         }
         self.decoded(new, patch, options.field_validation)
     }
@@ -64,21 +65,50 @@ impl Writer<'_> {
     /// The object after a server-side apply.
     pub(super) fn applied(
         &self,
-        _before: Option<&Value>,
-        _patch: &Bytes,
-        _options: &WriteOptions,
+        before: Option<&Value>,
+        patch: &Bytes,
+        options: &WriteOptions,
     ) -> Result<Wanted, ApiError> {
-        Err(not_yet())
+        if options.field_manager.is_empty() {
+            let error = Error::required(&Path::new("fieldManager"), "is required for apply patch");
+            return Err(ApiError::invalid(&Gvk::new("meta.k8s.io", "", "PatchOptions"), "", &[error]));
+        }
+        // As it was sent: what a decoder fills in is not what the writer wants.
+        let given = &mut parse::<Value>(patch)?;
+        if given.pointer("/metadata/managedFields").is_some() {
+            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        }
+        self.check_kind(given)?;
+        self.check_name(given)?;
+        self.place(given)?;
+        let now = format_time(self.registry.clock.now());
+        let applied =
+            self.writing(&now, options, |writing| writing.apply(before.unwrap_or(&Value::Null), given, options.force))?;
+        let mut wanted = self.decoded(applied, patch, options.field_validation)?;
+        self.row.rules.default(&mut wanted.value);
+        Ok(wanted)
     }
 
-    /// Notes who set which fields.
-    pub(super) fn own_fields(
-        &self,
-        _before: Option<&Value>,
-        _new: &mut Value,
-        _options: &WriteOptions,
-    ) -> Result<(), ApiError> {
-        Ok(())
+    /// Notes who set which fields; nobody, where the writer has no name.
+    pub(super) fn own_fields(&self, before: Option<&Value>, new: &mut Value, options: &WriteOptions) {
+        if !options.field_manager.is_empty() {
+            let now = format_time(self.registry.clock.now());
+            self.writing(&now, options, |writing| writing.update(before.unwrap_or(&Value::Null), new));
+        }
+    }
+
+    fn writing<T>(&self, now: &str, options: &WriteOptions, act: impl FnOnce(&Writing<'_>) -> T) -> T {
+        let schemas = Schemas::builtin();
+        let gvk = self.row.gvk();
+        act(&Writing {
+            schemas,
+            ty: schemas.of(&gvk),
+            manager: &options.field_manager,
+            api_version: &gvk.api_version(),
+            subresource: self.subresource,
+            has_status: self.row.subresource("status").is_some(),
+            now,
+        })
     }
 }
 
@@ -89,8 +119,4 @@ fn parse<T: DeserializeOwned>(patch: &Bytes) -> Result<T, ApiError> {
 /// A patch that doesn't fit the object.
 fn refused() -> ApiError {
     ApiError::new(Reason::Invalid, "the server rejected our request due to an error in our request")
-}
-
-fn not_yet() -> ApiError {
-    ApiError::new(Reason::UnsupportedMediaType, "server-side apply is not served yet")
 }

@@ -111,7 +111,7 @@ fn merge_list(schemas: &Schemas, list: Option<TypeId>, key: &str, own: &mut Vec<
 }
 
 /// Brings the named items into the order asked for; the others stay where they are among those.
-fn sort(list: &mut Vec<Value>, order: &[Value], key: Option<&str>) {
+fn sort(list: &mut [Value], order: &[Value], key: Option<&str>) {
     let wanted = |item: &Value| {
         order.iter().position(|asked| match key {
             Some(key) => item.get(key).is_some() && asked.get(key) == item.get(key),

@@ -128,11 +128,11 @@ impl Writer<'_> {
         self.check_name(new)?;
         self.place(new)?;
         self.row.rules.default(new);
-        self.own_fields(Some(before), new, options)?;
+        self.own_fields(Some(before), new, options);
         Ok(wanted)
     }
 
-    fn check_name(&self, object: &Value) -> Result<(), ApiError> {
+    pub(super) fn check_name(&self, object: &Value) -> Result<(), ApiError> {
         let name = text(object, "/metadata/name");
         if name.is_empty() {
             let text = format!(
