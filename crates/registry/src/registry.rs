@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kinds::{Resource, Settings};
 use meta::{
-    ApiError, Call, Clock, Gvr, ListOptions, Object, ObjectList, Reply, ResourcePath, UserInfo, WatchOptions,
-    WriteOptions,
+    ApiError, Call, Clock, Gvr, ListOptions, Object, ObjectList, Reason, Reply, ResourcePath, UserInfo, Verb,
+    WatchOptions, WriteOptions,
 };
 use serde_json::Value;
 use store::{Store, StoreError};
@@ -81,6 +81,7 @@ impl Registry {
         if !subresource.is_empty() && row.subresource(subresource).is_none() {
             return Err(ApiError::no_such_resource());
         }
+        check_verb(row, subresource, call.verb())?;
         let writer = Writer { registry: self, user, row, storage, namespace, name, subresource };
         let reply = match call {
             Call::Get { resource_version } => self.get(&writer, &resource_version).await,
@@ -181,8 +182,10 @@ impl Registry {
     }
 
     async fn get(&self, writer: &Writer<'_>, resource_version: &str) -> Result<Reply, ApiError> {
-        if matches!(writer.subresource, "binding" | "eviction" | "finalize" | "token") {
-            return Err(ApiError::method_not_supported(&writer.row.gvr(), "get"));
+        // Those that speak another kind, or stream, are answered elsewhere.
+        let other = writer.row.subresource(writer.subresource).is_some_and(|own| own.kind.is_some());
+        if other || matches!(writer.subresource, "log" | "proxy") {
+            return Err(ApiError::no_such_resource());
         }
         if let Some(revision) = parse_revision(resource_version)? {
             wait_for(&self.cache, revision).await?;
@@ -217,6 +220,19 @@ impl Registry {
             (_, _) => Err(ApiError::method_not_supported(&writer.row.gvr(), "create")),
         }
     }
+}
+
+/// Refuses what the endpoint doesn't do.
+fn check_verb(row: &Resource, subresource: &str, verb: Verb) -> Result<(), ApiError> {
+    let verbs = match row.subresource(subresource) {
+        Some(subresource) => subresource.verbs,
+        None => row.verbs,
+    };
+    if verbs.contains(&verb.as_str()) {
+        return Ok(());
+    }
+    let text = "the server does not allow this method on the requested resource";
+    Err(ApiError::new(Reason::MethodNotAllowed, text))
 }
 
 #[async_trait]

@@ -42,10 +42,10 @@ impl Rules for Plain {
 }
 
 const SUBRESOURCES: &[Subresource] = &[
-    Subresource { name: "status", kind: None, verbs: &[] },
-    Subresource { name: "binding", kind: None, verbs: &[] },
-    Subresource { name: "eviction", kind: None, verbs: &[] },
-    Subresource { name: "finalize", kind: None, verbs: &[] },
+    Subresource { name: "status", kind: None, verbs: &["get", "patch", "update"] },
+    Subresource { name: "binding", kind: None, verbs: &["create"] },
+    Subresource { name: "eviction", kind: None, verbs: &["create"] },
+    Subresource { name: "finalize", kind: None, verbs: &["update"] },
 ];
 
 fn row(kind: &'static str, plural: &'static str, namespaced: bool, rules: &'static dyn Rules) -> Resource {
@@ -58,7 +58,7 @@ fn row(kind: &'static str, plural: &'static str, namespaced: bool, rules: &'stat
         short_names: &[],
         categories: &[],
         namespaced,
-        verbs: &[],
+        verbs: &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
         subresources: SUBRESOURCES,
         columns: &[],
         storage: ("", plural),

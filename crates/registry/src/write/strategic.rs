@@ -36,39 +36,7 @@ pub(super) fn merge(schemas: &Schemas, ty: Option<TypeId>, target: &mut Value, p
         }
     }
     for (name, value) in patch {
-        if value.is_null() {
-            fields.remove(&name);
-            continue;
-        }
-        let field = ty.and_then(|ty| field(schemas, ty, &name));
-        let own_type = field.map(|field| field.ty).or_else(|| ty.and_then(|ty| map_value(schemas, ty)));
-        match (value, field.and_then(|field| field.patch.as_ref()).filter(|patch| patch.merge)) {
-            (Value::Array(items), Some(how)) => {
-                let own = fields.entry(name).or_insert_with(|| json!([]));
-                if !own.is_array() {
-                    *own = json!([]);
-                }
-                let Some(own) = own.as_array_mut() else { continue };
-                match &how.key {
-                    Some(key) => merge_list(schemas, own_type, key, own, items),
-                    None => {
-                        let new: Vec<Value> = items.into_iter().filter(|item| !own.contains(item)).collect();
-                        own.extend(new);
-                    }
-                }
-            }
-            (value @ Value::Object(_), _) => {
-                let deleted = value.get(DIRECTIVE).is_some_and(|directive| directive == "delete");
-                if deleted {
-                    fields.remove(&name);
-                } else {
-                    merge(schemas, own_type, fields.entry(name).or_insert_with(|| json!({})), value);
-                }
-            }
-            (value, _) => {
-                fields.insert(name, value);
-            }
-        }
+        merge_field(schemas, ty, fields, name, value);
     }
     for (name, order) in orders {
         let key = ty
@@ -77,6 +45,39 @@ pub(super) fn merge(schemas: &Schemas, ty: Option<TypeId>, target: &mut Value, p
             .and_then(|patch| patch.key.as_deref());
         if let (Some(Value::Array(list)), Value::Array(order)) = (fields.get_mut(&name), order) {
             sort(list, &order, key);
+        }
+    }
+}
+
+/// Carries out what the patch says of one field.
+fn merge_field(schemas: &Schemas, ty: Option<TypeId>, fields: &mut Map<String, Value>, name: String, value: Value) {
+    let deleted = value.get(DIRECTIVE).is_some_and(|directive| directive == "delete");
+    if value.is_null() || deleted {
+        fields.remove(&name);
+        return;
+    }
+    let field = ty.and_then(|ty| field(schemas, ty, &name));
+    let own_type = field.map(|field| field.ty).or_else(|| ty.and_then(|ty| map_value(schemas, ty)));
+    match (value, field.and_then(|field| field.patch.as_ref()).filter(|patch| patch.merge)) {
+        (Value::Array(items), Some(how)) => {
+            let own = fields.entry(name).or_insert_with(|| json!([]));
+            if !own.is_array() {
+                *own = json!([]);
+            }
+            let Some(own) = own.as_array_mut() else { return };
+            match &how.key {
+                Some(key) => merge_list(schemas, own_type, key, own, items),
+                None => {
+                    let new: Vec<Value> = items.into_iter().filter(|item| !own.contains(item)).collect();
+                    own.extend(new);
+                }
+            }
+        }
+        (value @ Value::Object(_), _) => {
+            merge(schemas, own_type, fields.entry(name).or_insert_with(|| json!({})), value);
+        }
+        (value, _) => {
+            fields.insert(name, value);
         }
     }
 }
