@@ -286,7 +286,7 @@ impl Actor {
                 // Nobody can ask for this log any more.
                 let _ = std::fs::remove_file(&outdated.log_path);
             }
-            Done::Launched(name, launch(launching, cancel).await)
+            Done::Launched(name, launch(launching, cancel).await.map(Box::new))
         });
     }
 

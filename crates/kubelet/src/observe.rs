@@ -11,7 +11,7 @@ use meta::Object;
 use crate::actor::{Actor, Message};
 use crate::admission::{Allocatable, Refused, admit};
 use crate::launch::{Launched, Refusal, keys};
-use crate::lifecycle::{BackOff, Phase, SandboxPhase, restarts, roles};
+use crate::lifecycle::{BackOff, Phase, Role, SandboxPhase, restarts, roles};
 use crate::pods::Instance;
 use crate::probes::{Kind, Verdict, ends_in};
 use crate::recovery::Found;
@@ -351,12 +351,13 @@ impl Actor {
                 self.sandbox = Some(sandbox);
                 self.observed.sandbox = SandboxPhase::Ready;
                 self.failures = 0;
+                self.begin_again();
             }
             Done::Sandbox(Err(error)) => {
                 self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
                 self.observed.sandbox = SandboxPhase::Failed { until: self.retry_at(now) };
             }
-            Done::Launched(name, Ok(launched)) => self.take_launched(&name, launched),
+            Done::Launched(name, Ok(launched)) => self.take_launched(&name, *launched),
             Done::Launched(name, Err(refusal)) => self.take_refusal(&name, refusal, now),
             Done::Hook { container, id, result } => self.take_hook(&container, &id, result),
             Done::Stopped { container, hook_failure } => {
@@ -377,6 +378,18 @@ impl Actor {
                 self.facts.has_sandbox = false;
             }
             Done::Finished => self.observed.gone = true,
+        }
+    }
+
+    /// In a new sandbox everything that is not over for good starts from the beginning, init containers too.
+    fn begin_again(&mut self) {
+        for (role, container) in roles(&self.pod) {
+            let Some(seen) = self.observed.containers.get_mut(&container.name) else { continue };
+            let Phase::Exited { code, .. } = seen.phase else { continue };
+            if role == Role::Init || restarts(&self.pod, role, &container, code) {
+                seen.phase = Phase::Absent;
+                seen.failed_start = None;
+            }
         }
     }
 

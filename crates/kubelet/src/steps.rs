@@ -22,7 +22,7 @@ pub(crate) enum Done {
     Refreshed(Result<(), VolumeError>),
     Resized { container: String, result: Result<(), String> },
     Sandbox(Result<Sandboxed, String>),
-    Launched(String, Result<Launched, Refusal>),
+    Launched(String, Result<Box<Launched>, Refusal>),
     Hook { container: String, id: String, result: Result<(), String> },
     Stopped { container: String, hook_failure: Option<String> },
     SandboxStopped,

@@ -1,5 +1,7 @@
 //! Pods from the watch to their deletion, on a runtime without processes. Needs root for the node's network.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test")]
+
 mod api;
 
 use std::fs::File;
@@ -185,4 +187,32 @@ async fn a_restart_disturbs_nothing_and_loses_nothing() {
     assert_eq!(pod.pointer("/status/containerStatuses/0/lastState/terminated/containerID"), before.as_ref());
     kubelet.drain_and_stop().await;
     assert!(node.runtime.list().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_sandbox_is_made_anew() {
+    let node = Node::new(Fake::new()).await;
+    let kubelet = node.start().await;
+    node.pod(
+        "p",
+        json!({"containers": [container()], "initContainers": [
+        {"name": "i", "image": "busybox", "imagePullPolicy": "Never"}]}),
+    );
+    let initialize = async |count: u64| {
+        let pointer = "/status/initContainerStatuses/0/state/running";
+        let running = |pod: &Value| {
+            pod.pointer(pointer).is_some() && pod["status"]["initContainerStatuses"][0]["restartCount"] == count
+        };
+        node.api.wait("pods", "default", "p", "its init container", running).await;
+        node.runtime.exit(&node.running().unwrap(), 0).unwrap();
+        node.expect("p", "/status/containerStatuses/0/state/running/startedAt", json!("2023-11-14T22:13:20Z")).await;
+    };
+    initialize(0).await;
+    let sandbox = node.runtime.list().remove(0).config.id;
+    node.runtime.lose(&sandbox).unwrap();
+    initialize(1).await;
+    let pod = node.expect("p", "/status/containerStatuses/0/restartCount", json!(1)).await;
+    let last = pod.pointer("/status/containerStatuses/0/lastState/terminated/exitCode");
+    assert_eq!(last, Some(&json!(137)));
+    kubelet.stop().await;
 }

@@ -1,6 +1,8 @@
 //! A pod with real processes, an address, probes, hooks and a graceful end. Needs root and `/bin/busybox`; without them
 //! it says so and succeeds.
 
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail like the test")]
+
 mod api;
 
 use std::ffi::OsString;
