@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use meta::{ApiError, Call, Gvr, ListOptions, Reply, ResourcePath, SystemClock, UserInfo, WriteOptions};
+use meta::{ApiError, Call, DeleteOptions, Gvr, ListOptions, Reply, ResourcePath, SystemClock, UserInfo, WriteOptions};
 use registry::{Registry, RegistryConfig, Resources};
 use serde_json::{Value, json};
 
@@ -65,6 +65,30 @@ async fn events_have_two_faces() {
     let event = list.items[0].value();
     assert_eq!((&event["note"], &event["regarding"]["name"]), (&json!("hello"), &json!("p")));
     assert_eq!(event["apiVersion"], "events.k8s.io/v1");
+}
+
+#[tokio::test]
+async fn a_namespace_ends_when_its_finalizer_does() {
+    let cluster = Cluster::new().await;
+    let made = cluster.create("", "namespaces", "", json!({"metadata": {"name": "a"}})).await.expect("a namespace");
+    assert_eq!((&made["spec"]["finalizers"], &made["status"]["phase"]), (&json!(["kubernetes"]), &json!("Active")));
+    let path = ResourcePath::object(Gvr::new("", "v1", "namespaces"), "", "a");
+    let deleted = cluster.call(path.clone(), Call::Delete(DeleteOptions::default())).await.expect("it is going");
+    let Reply::Object { object, .. } = deleted else { panic!("it is still there") };
+    let mut going = object.value();
+    assert_eq!(going["status"]["phase"], "Terminating");
+    let error = cluster.create("", "configmaps", "a", json!({"metadata": {"name": "c"}})).await.expect_err("too late");
+    let text =
+        "configmaps \"c\" is forbidden: unable to create new content in namespace a because it is being terminated";
+    assert_eq!((error.code(), error.message.as_str()), (403, text));
+    going["spec"]["finalizers"] = json!([]);
+    let finalize = Call::Update { object: going, options: WriteOptions::default() };
+    cluster.call(path.clone().subresource("finalize"), finalize).await.expect("it is finalized");
+    let error = cluster.call(path, Call::Get { resource_version: String::new() }).await.expect_err("it is gone");
+    assert_eq!(error.code(), 404);
+    let path = ResourcePath::object(Gvr::new("", "v1", "namespaces"), "", "default");
+    let error = cluster.call(path, Call::Delete(DeleteOptions::default())).await.expect_err("it stays");
+    assert_eq!(error.message, "namespaces \"default\" is forbidden: this namespace may not be deleted");
 }
 
 #[tokio::test]
