@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use meta::{ApiError, Call, DeleteOptions, Gvr, ListOptions, Reply, ResourcePath, SystemClock, UserInfo, WriteOptions};
+use meta::{
+    ApiError, Call, DeleteOptions, Gvr, ListOptions, PatchType, Reply, ResourcePath, SystemClock, UserInfo,
+    WriteOptions,
+};
 use registry::{Registry, RegistryConfig, Resources};
 use serde_json::{Value, json};
 
@@ -89,6 +92,29 @@ async fn a_namespace_ends_when_its_finalizer_does() {
     let path = ResourcePath::object(Gvr::new("", "v1", "namespaces"), "", "default");
     let error = cluster.call(path, Call::Delete(DeleteOptions::default())).await.expect_err("it stays");
     assert_eq!(error.message, "namespaces \"default\" is forbidden: this namespace may not be deleted");
+}
+
+#[tokio::test]
+async fn replicas_are_scaled_without_knowing_of_what() {
+    let cluster = Cluster::new().await;
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
+    let spec = json!({"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let object = json!({"metadata": {"name": "d"}, "spec": spec});
+    cluster.create("apps", "deployments", "default", object).await.expect("a deployment");
+    let path = ResourcePath::object(Gvr::new("apps", "v1", "deployments"), "default", "d");
+    let patch = json!({"spec": {"replicas": 3}}).to_string().into();
+    let call = Call::Patch { form: PatchType::Merge, patch, options: WriteOptions::default() };
+    let scaled = cluster.call(path.clone().subresource("scale"), call).await.expect("it is scaled");
+    let Reply::Object { object, .. } = scaled else { panic!("a scale") };
+    let scale = object.value();
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(3)));
+    assert_eq!(scale["status"]["selector"], "a=b");
+    let Ok(Reply::Object { object, .. }) = cluster.call(path, Call::Get { resource_version: String::new() }).await
+    else {
+        panic!("a deployment")
+    };
+    let value = object.value();
+    assert_eq!((&value["spec"]["replicas"], &value["metadata"]["generation"]), (&json!(3), &json!(2)));
 }
 
 #[tokio::test]

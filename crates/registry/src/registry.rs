@@ -87,6 +87,12 @@ impl Registry {
             Call::Get { resource_version } => self.get(&writer, &resource_version).await,
             Call::List(options) => self.list(row, storage, namespace, options).await.map(Reply::List),
             Call::Create { object, options } => self.create(&writer, object, &options).await,
+            Call::Update { object, options } if subresource == "scale" => {
+                writer.rescale(Source::Replace(object), &options).await
+            }
+            Call::Patch { form, patch, options } if subresource == "scale" => {
+                writer.rescale(Source::Patch(form, patch), &options).await
+            }
             Call::Update { object, options } => writer.update(Source::Replace(object), &options).await,
             Call::Patch { form, patch, options } => writer.update(Source::Patch(form, patch), &options).await,
             Call::Delete(options) => writer.delete(&options).await,
@@ -182,6 +188,9 @@ impl Registry {
     }
 
     async fn get(&self, writer: &Writer<'_>, resource_version: &str) -> Result<Reply, ApiError> {
+        if writer.subresource == "scale" {
+            return writer.scale();
+        }
         // Those that speak another kind, or stream, are answered elsewhere.
         let other = writer.row.subresource(writer.subresource).is_some_and(|own| own.kind.is_some());
         if other || matches!(writer.subresource, "log" | "proxy") {

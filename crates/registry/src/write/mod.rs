@@ -9,6 +9,7 @@ mod managed;
 mod name;
 mod patch;
 mod pod;
+mod scale;
 mod strategic;
 mod update;
 
