@@ -50,7 +50,11 @@ pub(crate) struct Status {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     /// Work goes on: so many of so many bytes of this thing.
-    Progress { what: String, done: u64, total: u64 },
+    Progress {
+        what: String,
+        done: u64,
+        total: u64,
+    },
     Status(Status),
     Images(Vec<ImageRow>),
     Done,
@@ -65,7 +69,9 @@ impl Client {
     pub(crate) async fn connect(socket: &Path) -> anyhow::Result<Option<Self>> {
         match UnixStream::connect(socket).await {
             Ok(stream) => Ok(Some(Self(BufReader::new(stream)))),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+                Ok(None)
+            }
             Err(error) => Err(error).with_context(|| format!("connect to {}", socket.display())),
         }
     }

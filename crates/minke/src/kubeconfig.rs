@@ -42,7 +42,8 @@ impl Access {
 
     fn merged(&self, mut config: Mapping) -> Mapping {
         let data = |pem: &str| Value::from(STANDARD.encode(pem));
-        let cluster = [("server", Value::from(self.server.as_str())), ("certificate-authority-data", data(&self.authority))];
+        let cluster =
+            [("server", Value::from(self.server.as_str())), ("certificate-authority-data", data(&self.authority))];
         let user = [("client-certificate-data", data(&self.certificate)), ("client-key-data", data(&self.key))];
         let context = [("cluster", Value::from(NAME)), ("user", Value::from(NAME))];
         config.entry("apiVersion".into()).or_insert("v1".into());
@@ -142,7 +143,10 @@ mod tests {
         access(1).merge(&path).expect("merge");
         access(2).merge(&path).expect("merge");
         let text = fs::read_to_string(&path).expect("read");
-        assert!(text.contains("127.0.0.1:2") && !text.contains("127.0.0.1:1") && text.contains("name: other"), "{text}");
+        assert!(
+            text.contains("127.0.0.1:2") && !text.contains("127.0.0.1:1") && text.contains("name: other"),
+            "{text}"
+        );
         unmerge(&path, "https://127.0.0.1:1").expect("unmerge");
         assert!(fs::read_to_string(&path).expect("read").contains("127.0.0.1:2"));
         unmerge(&path, "https://127.0.0.1:2").expect("unmerge");

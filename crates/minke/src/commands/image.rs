@@ -59,7 +59,8 @@ impl Target {
 
     async fn call(&mut self, request: &Request) -> anyhow::Result<Vec<ImageRow>> {
         let bar = ProgressBar::no_length();
-        let style = ProgressStyle::with_template("{msg:30!} {wide_bar} {bytes}/{total_bytes}").context("draw a progress bar")?;
+        let style = ProgressStyle::with_template("{msg:30!} {wide_bar} {bytes}/{total_bytes}")
+            .context("draw a progress bar")?;
         bar.set_style(style);
         let show = |what: &str, done: u64, total: u64| {
             bar.set_message(what.to_owned());

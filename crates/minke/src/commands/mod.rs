@@ -17,6 +17,8 @@ use crate::cli::{Cli, Command};
 use crate::control::{Answer, Client, Request, Status};
 use crate::layout::Layout;
 
+pub(crate) use up::kubeconfig_path;
+
 /// Carries out what the command line says.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
@@ -24,7 +26,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Down(options) => down::run(&options),
         Command::Status { data_dir } => status::run(&data_dir.data_dir),
         Command::Image(command) => image::run(command),
-        Command::Play(options) => play::run(options),
+        Command::Play(options) => play::run(&options),
         Command::Completion { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "minke", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -62,7 +64,10 @@ fn show_status(status: &Status) {
         None => "starting".to_owned(),
     };
     println!("API server   {}", status.server);
-    println!("nodes        {} ({ready})", if status.nodes.is_empty() { "none".to_owned() } else { status.nodes.join(", ") });
+    println!(
+        "nodes        {} ({ready})",
+        if status.nodes.is_empty() { "none".to_owned() } else { status.nodes.join(", ") }
+    );
     println!("process      {}", status.process);
     println!("kubeconfig   {}", status.kubeconfig.display());
 }

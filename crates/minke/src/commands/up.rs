@@ -44,7 +44,7 @@ fn foreground(options: Up) -> anyhow::Result<ExitCode> {
         .build()
         .context("start the runtime")?;
     runtime.block_on(async {
-        let cluster = Cluster::start(options).await?;
+        let mut cluster = Cluster::start(options).await?;
         let status = cluster.ready().await?;
         show_status(&status);
         // Nobody may be listening any more.

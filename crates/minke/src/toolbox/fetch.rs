@@ -31,7 +31,9 @@ pub(super) fn run(arguments: &[String]) -> anyhow::Result<()> {
         loop {
             let content = content(source).await?;
             let draft = format!("{file}.new");
-            fs::write(&draft, &content).and_then(|()| fs::rename(&draft, file)).with_context(|| format!("write {file}"))?;
+            fs::write(&draft, &content)
+                .and_then(|()| fs::rename(&draft, file))
+                .with_context(|| format!("write {file}"))?;
             writeln!(std::io::stdout(), "fetched {} bytes from {source}", content.len())?;
             let Some(every) = every else { return Ok(()) };
             tokio::select! {
@@ -50,7 +52,8 @@ async fn content(source: &str) -> anyhow::Result<Bytes> {
     let (host, path) = source.strip_prefix("http://").context(USAGE)?.split_once('/').context(USAGE)?;
     let connect = || format!("connect to {host}");
     let stream = TcpStream::connect(host).await.with_context(connect)?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(connect)?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(connect)?;
     let request = Request::get(format!("/{path}")).header("host", host).body(Empty::<Bytes>::new())?;
     let exchange = async {
         let response = sender.send_request(request).await?;

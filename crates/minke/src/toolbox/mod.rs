@@ -4,8 +4,8 @@
 
 mod fetch;
 mod image;
-mod show;
 mod serve;
+mod show;
 
 use std::ffi::OsString;
 use std::path::Path;

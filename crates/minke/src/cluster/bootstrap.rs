@@ -1,0 +1,65 @@
+//! What every cluster has from its first start: namespaces, roles, classes, the API's own service.
+
+use meta::{ApiError, Call, Gvr, Reason, ResourcePath, UserInfo, WriteOptions};
+use registry::Registry;
+use serde_json::{Value, json};
+
+/// Makes what isn't there yet, and brings roles up to date.
+pub(super) async fn run(registry: &Registry) -> Result<(), ApiError> {
+    let user = UserInfo::new("system:apiserver", &["system:masters"]);
+    for (resource, namespace, object) in objects() {
+        let path = ResourcePath::collection(resource, namespace);
+        match registry.call(&user, &path, Call::Create { object, options: WriteOptions::default() }).await {
+            Err(error) if error.reason != Reason::AlreadyExists => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    auth::rbac::ensure(|path, call| {
+        let user = user.clone();
+        async move { registry.call(&user, &path, call).await }
+    })
+    .await
+}
+
+fn objects() -> Vec<(Gvr, &'static str, Value)> {
+    let mut objects = Vec::new();
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        let namespace = json!({"kind": "Namespace", "apiVersion": "v1", "metadata": {"name": name}});
+        objects.push((Gvr::new("", "v1", "namespaces"), "", namespace));
+    }
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ] {
+        let class = json!({
+            "kind": "PriorityClass", "apiVersion": "scheduling.k8s.io/v1", "metadata": {"name": name}, "value": value,
+            "description": description, "preemptionPolicy": "PreemptLowerPriority",
+        });
+        objects.push((Gvr::new("scheduling.k8s.io", "v1", "priorityclasses"), "", class));
+    }
+    let class = json!({
+        "kind": "StorageClass", "apiVersion": "storage.k8s.io/v1",
+        "metadata": {"name": "local", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
+        "provisioner": controllers::PROVISIONER, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
+    });
+    objects.push((Gvr::new("storage.k8s.io", "v1", "storageclasses"), "", class));
+    let service = json!({
+        "kind": "Service", "apiVersion": "v1",
+        "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": super::control_plane::SERVICE_IP.to_string(),
+            "clusterIPs": [super::control_plane::SERVICE_IP.to_string()], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+        },
+    });
+    objects.push((Gvr::new("", "v1", "services"), "default", service));
+    objects
+}

@@ -1,0 +1,225 @@
+//! The server plane with its controllers and scheduler.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use auth::pki::{Pki, Purpose};
+use auth::tls::{PeerVerifier, ServerCertificate, server_config};
+use auth::token::{Signer, Tokens};
+use auth::{Authenticator, Chain, Masters};
+use client::{Client, Driver};
+use meta::{Clock, Gvr, Object, UserInfo};
+use registry::{Registry, RegistryConfig, Resources};
+use server::{Dial, Door, DoorConfig, Listener, Local};
+use store::{Embedded, Store};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cli::Up;
+use crate::kubeconfig::Access;
+use crate::layout::Layout;
+
+/// The API server as pods see it.
+pub(super) const SERVICE_IP: Ipv4Addr = Ipv4Addr::new(10, 96, 0, 1);
+
+/// Who service-account tokens are issued by.
+const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";
+
+/// How many keys a controller works on at a time.
+const WORKERS: usize = 4;
+
+/// The running server plane.
+pub(super) struct ControlPlane {
+    pub(super) access: Access,
+    pub(super) pki: Arc<Pki>,
+    pub(super) door: Arc<Door>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) port: u16,
+    registry: Arc<Registry>,
+    store: Arc<dyn Store>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Objects for the authenticator, from the registry's cache.
+struct Stored(Arc<Registry>);
+
+impl auth::Objects for Stored {
+    fn get(&self, resource: &str, namespace: &str, name: &str) -> Option<Arc<Object>> {
+        self.0.get_cached(&Gvr::new("", "v1", resource), namespace, name)
+    }
+}
+
+/// The node is in the process's own network.
+struct OwnNetwork;
+
+#[async_trait]
+impl Dial for OwnNetwork {
+    async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        net::Namespace::own().connect(address).await
+    }
+}
+
+impl ControlPlane {
+    /// Starts it; the API answers when this returns.
+    pub(super) async fn start(
+        layout: &Layout,
+        options: &Up,
+        node_ip: IpAddr,
+        gateway: Option<Ipv4Addr>,
+        clock: Arc<dyn Clock>,
+    ) -> anyhow::Result<Self> {
+        let socket = net::Namespace::own().listen(options.listen).await;
+        let socket = socket.with_context(|| format!("listen on {} for the API", options.listen))?;
+        let port = socket.local_addr().context("read the API's own address")?.port();
+        let pki = Arc::new(Pki::open(&layout.pki(), clock.now()).context("open the cluster's certificates")?);
+        let wall: store::WallClock = Arc::new(|| SystemTime::from(SystemClockSource::now()));
+        let store: Arc<dyn Store> = Arc::new(Embedded::open(&layout.store(), wall).context("open the store")?);
+        let registry = Registry::open(RegistryConfig {
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            settings: kinds::Settings { allow_privileged: options.allow_privileged },
+            admission: admission::all(),
+            resources: Resources::builtin(),
+        });
+        let registry = registry.await.context("open the registry")?;
+        bootstrap(&registry).await?;
+        let address = reachable(options.listen.ip(), node_ip);
+        let door = open_door(&registry, &pki, &clock, format!("https://{address}:{port}"))?;
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        serve(&door, &pki, &clock, node_ip, gateway, (socket, stop.clone(), &tasks))?;
+        let access = access(&pki, &clock, port)?;
+        let plane = Self { access, pki, door, clock, port, registry, store, stop, tasks };
+        plane.start_controllers(layout);
+        Ok(plane)
+    }
+
+    /// A client that comes as this user.
+    pub(super) fn client(&self, user: UserInfo) -> Client {
+        Client::new(Local::new(&self.door, user))
+    }
+
+    fn start_controllers(&self, layout: &Layout) {
+        let door = Arc::clone(&self.door);
+        let deletable = |row: &&kinds::Resource| {
+            row.namespaced && row.verbs.contains(&"deletecollection") && row.storage.0 == row.group
+        };
+        let context = controllers::Context {
+            client: Box::new(move |name| {
+                Client::new(Local::new(&door, UserInfo::service_account("kube-system", name)))
+            }),
+            root_ca: self.pki.cluster.certificate_pem().to_owned(),
+            namespaced: self.registry.resources().iter().filter(deletable).map(kinds::Resource::gvr).collect(),
+            volumes: layout.volumes(),
+        };
+        for controller in controllers::all(&context) {
+            let driver = Driver::new(controller, Arc::clone(&self.clock));
+            self.tasks.spawn(driver.run(WORKERS, self.stop.clone()));
+        }
+        let client = self.client(UserInfo::new("system:kube-scheduler", &[]));
+        let scheduler = scheduler::Scheduler::new(client, Arc::clone(&self.clock));
+        self.tasks.spawn(scheduler.run(self.stop.clone()));
+    }
+
+    /// Ends it: no call is answered any more, and everything acknowledged is on disk.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.registry.shutdown().await;
+        self.store.close().await;
+    }
+}
+
+/// The wall clock behind [`meta::SystemClock`], in the standard library's type.
+struct SystemClockSource;
+
+impl SystemClockSource {
+    fn now() -> SystemTime {
+        meta::SystemClock.now().into()
+    }
+}
+
+async fn bootstrap(registry: &Registry) -> anyhow::Result<()> {
+    super::bootstrap::run(registry).await.context("make what every cluster has")
+}
+
+/// An address that clients on this machine can use.
+fn reachable(listen: IpAddr, node_ip: IpAddr) -> IpAddr {
+    if listen.is_unspecified() { node_ip } else { listen }
+}
+
+fn open_door(
+    registry: &Arc<Registry>,
+    pki: &Arc<Pki>,
+    clock: &Arc<dyn Clock>,
+    address: String,
+) -> anyhow::Result<Arc<Door>> {
+    let signer = Signer::new(&pki.service_accounts).context("prepare to sign tokens")?;
+    let objects: Arc<dyn auth::Objects> = Arc::new(Stored(Arc::clone(registry)));
+    let tokens = Arc::new(Tokens::new(signer, ISSUER, objects, Arc::clone(clock)));
+    let (rbac, graph) = (Arc::new(auth::rbac::Rbac::default()), Arc::new(auth::node::Graph::default()));
+    let nodes = auth::node::NodeAuthorizer::new(Arc::clone(&graph));
+    let authorizer = Chain::new(vec![Arc::new(Masters), Arc::new(nodes), Arc::clone(&rbac) as _]);
+    Ok(Door::open(DoorConfig {
+        registry: Arc::clone(registry),
+        authenticator: Arc::new(Authenticator::new(Arc::clone(&tokens))),
+        authorizer: Arc::new(authorizer),
+        rbac,
+        graph,
+        tokens,
+        clock: Arc::clone(clock),
+        kubelet_tls: Arc::new(super::node::client_tls(pki, clock)?),
+        dial: Arc::new(OwnNetwork),
+        address,
+    }))
+}
+
+fn serve(
+    door: &Arc<Door>,
+    pki: &Arc<Pki>,
+    clock: &Arc<dyn Clock>,
+    node_ip: IpAddr,
+    gateway: Option<Ipv4Addr>,
+    (socket, stop, tasks): (TcpListener, CancellationToken, &TaskTracker),
+) -> anyhow::Result<()> {
+    let names = [
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+    ];
+    let mut addresses = vec![IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V4(SERVICE_IP), node_ip];
+    addresses.extend(gateway.map(IpAddr::V4));
+    let purpose =
+        Purpose::Server { name: "kube-apiserver".to_owned(), hosts: names.map(str::to_owned).to_vec(), addresses };
+    let peers = Arc::new(PeerVerifier::new(pki).context("prepare to check clients")?);
+    let certificate = ServerCertificate::new(Arc::clone(pki), purpose, Arc::clone(clock));
+    let certificate = Arc::new(certificate.context("make the server's certificate")?);
+    let tls = Arc::new(server_config(Arc::clone(&peers), certificate).context("prepare TLS")?);
+    let listener = Listener { door: Arc::clone(door), tls, peers };
+    tasks.spawn(async move {
+        if let Err(error) = listener.serve(socket, stop).await {
+            tracing::error!(%error, "the API ended");
+        }
+    });
+    Ok(())
+}
+
+fn access(pki: &Pki, clock: &Arc<dyn Clock>, port: u16) -> anyhow::Result<Access> {
+    let purpose = Purpose::Client { user: "kubernetes-admin".to_owned(), groups: vec!["system:masters".to_owned()] };
+    let leaf = pki.cluster.issue(&purpose, clock.now()).context("make the administrator's certificate")?;
+    Ok(Access {
+        server: format!("https://127.0.0.1:{port}"),
+        authority: pki.cluster.certificate_pem().to_owned(),
+        certificate: leaf.certificate_pem,
+        key: leaf.key_pem,
+    })
+}

@@ -1,0 +1,112 @@
+//! A cluster in this process: what its parts are, in which order they start and end.
+
+mod address;
+mod bootstrap;
+mod control_plane;
+pub(crate) mod images;
+mod node;
+mod service;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context;
+use container::Images;
+use meta::{Clock, SystemClock};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Up;
+use crate::commands::kubeconfig_path;
+use crate::control::{Listener, Status};
+use crate::layout::Layout;
+use crate::toolbox;
+use control_plane::ControlPlane;
+use node::Node;
+
+/// A running cluster.
+pub(crate) struct Cluster {
+    layout: Layout,
+    control: Listener,
+    plane: ControlPlane,
+    node: Option<Node>,
+    images: Images,
+    began: Instant,
+    ready_after_ms: Option<u64>,
+    kubeconfig: std::path::PathBuf,
+}
+
+impl Cluster {
+    /// Starts every part.
+    pub(crate) async fn start(options: Up) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let began = clock.instant();
+        let layout = Layout::create(&options.data_dir.data_dir)?;
+        let control = Listener::bind(&layout.control())?;
+        let images = Images::open(&layout.images()).context("open the image store")?;
+        let network = if options.nodes > 0 { Some(node::open_network(&layout).await?) } else { None };
+        let gateway = network.as_ref().map(|network| network.gateway());
+        let node_ip = address::of_node(options.node_ip, gateway)?;
+        let plane = ControlPlane::start(&layout, &options, node_ip, gateway, Arc::clone(&clock)).await?;
+        let kubeconfig = kubeconfig_path(&options);
+        plane.access.write(&layout.kubeconfig())?;
+        if options.kubeconfig.is_some() {
+            plane.access.write(&kubeconfig)?
+        } else {
+            plane.access.merge(&kubeconfig)?
+        }
+        let node = match network {
+            Some(network) => Some(Node::start(&layout, &options, &plane, network, images.clone(), node_ip).await?),
+            None => None,
+        };
+        if images.resolve(toolbox::IMAGE)?.is_none() {
+            toolbox::install(&images, &layout.root().join("toolbox")).await?;
+        }
+        Ok(Self { layout, control, plane, node, images, began, ready_after_ms: None, kubeconfig })
+    }
+
+    /// Returns once the node is Ready.
+    pub(crate) async fn ready(&mut self) -> anyhow::Result<Status> {
+        if let Some(node) = &self.node {
+            node.ready().await;
+        }
+        self.ready_after_ms = Some(u64::try_from(self.began.elapsed().as_millis())?);
+        Ok(self.status())
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            server: self.plane.access.server.clone(),
+            nodes: self.node.iter().map(|node| node.name.clone()).collect(),
+            ready_after_ms: self.ready_after_ms,
+            process: std::process::id(),
+            kubeconfig: self.kubeconfig.clone(),
+        }
+    }
+
+    /// Answers the command line until it asks to stop, or a signal does; then ends every part, the node's pods first.
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let stop = CancellationToken::new();
+        let mut terminate = signal(SignalKind::terminate()).context("wait for TERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("wait for Ctrl-C")?;
+        let control = service::Service { status: self.status(), images: self.images.clone() };
+        // Holds the connection that asked to stop: closing it tells the asker that all is over.
+        let asker = tokio::select! {
+            asker = control.serve(self.control, stop.clone()) => asker,
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+        };
+        if let Some(node) = self.node {
+            node.end().await?;
+        }
+        self.plane.end().await;
+        std::fs::remove_dir_all(self.layout.run()).context("remove the run folder")?;
+        drop(asker);
+        Ok(())
+    }
+}
+
+/// Ends what a killed cluster left running on this machine.
+pub(crate) async fn sweep(layout: &Layout) -> anyhow::Result<()> {
+    node::sweep(layout).await
+}
