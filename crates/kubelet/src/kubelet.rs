@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use client::Recorder;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -16,7 +15,7 @@ use crate::cluster::Cluster;
 use crate::node::{self, Machine};
 use crate::pods::Pods;
 use crate::volumes::Volumes;
-use crate::{cgroups, dispatch, recovery};
+use crate::{cgroups, dispatch, recovery, serve};
 
 /// What a kubelet needs.
 #[derive(Clone)]
@@ -144,7 +143,7 @@ impl Kubelet {
         let mut tasks = JoinSet::new();
         tasks.spawn(follow_node(Arc::clone(&shared), port, is_ready));
         tasks.spawn(dispatch::run(Arc::clone(&shared)));
-        tasks.spawn(serve(Arc::clone(&shared), listener));
+        tasks.spawn(serve::run(Arc::clone(&shared), listener));
         Ok(Self { shared, port, ready, tasks })
     }
 
@@ -209,10 +208,4 @@ async fn follow_node(shared: Arc<Shared>, port: u16, ready: watch::Sender<bool>)
     // Whoever waits may have gone.
     let _ = ready.send(true);
     node::keep_alive(&shared, port).await;
-}
-
-/// Serves the HTTPS API.
-async fn serve(shared: Arc<Shared>, listener: TcpListener) {
-    let _ = (shared, listener);
-    std::future::pending::<()>().await;
 }

@@ -33,6 +33,7 @@ mod pulls;
 mod recovery;
 mod requests;
 mod security;
+mod serve;
 mod status;
 mod steps;
 mod termination;

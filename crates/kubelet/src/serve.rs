@@ -1,0 +1,157 @@
+//! The kubelet's HTTPS port: health and the logs of containers. Who may connect is decided by the TLS configuration,
+//! which the wiring makes: only the API server's client certificate passes.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use container::{ContainerState, Runtime};
+use futures::StreamExt;
+use http::{Request, Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::{SignedDuration, Timestamp};
+use meta::format_time;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::kubelet::Shared;
+use crate::logs::{self, LogOptions};
+use crate::pods::Instance;
+
+type Body = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// Serves for as long as it is polled.
+pub(crate) async fn run(shared: Arc<Shared>, listener: TcpListener) {
+    let acceptor = TlsAcceptor::from(Arc::clone(&shared.config.tls));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => {
+                    connections.spawn(connection(Arc::clone(&shared), acceptor.clone(), stream));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "accept a connection to the kubelet");
+                    // For example out of files: some connection has to end first.
+                    let _ = connections.join_next().await;
+                }
+            },
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+        }
+    }
+}
+
+async fn connection(shared: Arc<Shared>, acceptor: TlsAcceptor, stream: TcpStream) {
+    let stream = match acceptor.accept(stream).await {
+        Ok(stream) => stream,
+        Err(error) => return tracing::debug!(%error, "TLS with a client of the kubelet"),
+    };
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&shared);
+        async move { Ok::<_, Infallible>(answer(&shared, &request)) }
+    });
+    let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+    if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
+        tracing::debug!(%error, "serve a client of the kubelet");
+    }
+}
+
+fn text(status: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
+    let body = Full::new(message.into()).map_err(|never| match never {}).boxed_unsync();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<Body> {
+    let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["healthz"] => text(StatusCode::OK, "ok"),
+        ["containerLogs", namespace, pod, container] => {
+            let query = request.uri().query().unwrap_or_default();
+            let query: BTreeMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+            container_logs(shared, namespace, pod, container, &query)
+        }
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+fn container_logs(
+    shared: &Arc<Shared>,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    query: &BTreeMap<String, String>,
+) -> Response<Body> {
+    let Some(handle) = shared.pods.get(namespace, pod) else {
+        return text(StatusCode::NOT_FOUND, format!("pod {pod:?} does not exist\n"));
+    };
+    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let known = handle.containers.get(container);
+    if flag("previous") {
+        return match known.and_then(|known| known.previous.clone()) {
+            Some(instance) => stream(shared, instance, options(shared, query)),
+            None => text(
+                StatusCode::BAD_REQUEST,
+                format!("previous terminated container {container:?} in pod {pod:?} not found"),
+            ),
+        };
+    }
+    match known.and_then(|known| known.current.clone()) {
+        Some(instance) => stream(shared, instance, options(shared, query)),
+        None => {
+            let reason = known.and_then(|known| known.waiting.clone()).map(|(reason, _)| reason);
+            let reason = match reason.as_deref() {
+                None | Some("ContainerCreating") => "ContainerCreating".to_owned(),
+                Some("ErrImagePull" | "ImagePullBackOff") => "trying and failing to pull image".to_owned(),
+                Some(other) => other.to_owned(),
+            };
+            let message = format!("container {container:?} in pod {pod:?} is waiting to start: {reason}");
+            text(StatusCode::BAD_REQUEST, message)
+        }
+    }
+}
+
+fn options(shared: &Shared, query: &BTreeMap<String, String>) -> LogOptions {
+    let number = |name: &str| query.get(name).and_then(|value| value.parse().ok());
+    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let seconds: Option<u64> = number("sinceSeconds");
+    let since = seconds.and_then(|seconds| i64::try_from(seconds).ok()).and_then(|seconds| {
+        let since: Option<Timestamp> = shared.config.clock.now().checked_sub(SignedDuration::from_secs(seconds)).ok();
+        since.map(format_time)
+    });
+    LogOptions {
+        follow: flag("follow"),
+        tail: number("tailLines"),
+        since: since.or_else(|| query.get("sinceTime").cloned()),
+        limit_bytes: number("limitBytes"),
+        timestamps: flag("timestamps"),
+        ..LogOptions::default()
+    }
+}
+
+fn stream(shared: &Arc<Shared>, instance: Instance, options: LogOptions) -> Response<Body> {
+    let runtime = Arc::clone(&shared.config.runtime);
+    let lines = logs::read(instance.log_path, options, async move { ended(&*runtime, &instance.id).await });
+    let body = StreamBody::new(lines.map(|line| line.map(Frame::data)));
+    let mut response = Response::new(BodyExt::boxed_unsync(body));
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("text/plain"));
+    response
+}
+
+/// Resolves when a container writes nothing more.
+async fn ended(runtime: &dyn Runtime, id: &str) {
+    let mut events = runtime.events();
+    while runtime.status(id).is_some_and(|status| matches!(status.state, ContainerState::Running { .. })) {
+        if let Err(broadcast::error::RecvError::Closed) = events.recv().await {
+            return;
+        }
+    }
+}
