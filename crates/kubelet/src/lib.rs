@@ -36,6 +36,7 @@ mod security;
 mod serve;
 mod status;
 mod steps;
+mod stream;
 mod termination;
 pub mod volumes;
 

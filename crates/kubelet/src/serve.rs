@@ -1,4 +1,4 @@
-//! The kubelet's HTTPS port: health and the logs of containers. Who may connect is decided by the TLS configuration,
+//! The kubelet's HTTPS port: health, the logs of containers, and streams into them. Who may connect is decided by the TLS configuration,
 //! which the wiring makes: only the API server's client certificate passes.
 
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use container::{ContainerState, Runtime};
+use container::{ContainerState, ExecConfig, Runtime};
 use futures::StreamExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -24,6 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::kubelet::Shared;
 use crate::logs::{self, LogOptions};
 use crate::pods::Instance;
+use crate::stream::Wanted;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -55,7 +56,7 @@ async fn connection(shared: Arc<Shared>, acceptor: TlsAcceptor, stream: TcpStrea
     };
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, &request)) }
+        async move { Ok::<_, Infallible>(answer(&shared, request)) }
     });
     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
@@ -70,8 +71,9 @@ fn text(status: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
-fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<Body> {
-    let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
+fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+    let path = request.uri().path().to_owned();
+    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["containerLogs", namespace, pod, container] => {
@@ -79,7 +81,40 @@ fn answer(shared: &Arc<Shared>, request: &Request<Incoming>) -> Response<Body> {
             let query: BTreeMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
             container_logs(shared, namespace, pod, container, &query)
         }
+        [verb @ ("exec" | "attach"), namespace, pod, container] => {
+            let (verb, names) = ((*verb).to_owned(), [*namespace, *pod, *container]);
+            streams(shared, &verb, names, request)
+        }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+}
+
+/// A stream into the running instance of a container.
+fn streams(
+    shared: &Arc<Shared>,
+    verb: &str,
+    [namespace, pod, container]: [&str; 3],
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let handle = shared.pods.get(namespace, pod);
+    let Some(current) = handle.as_ref().and_then(|handle| handle.containers.get(container)?.current.clone()) else {
+        return text(StatusCode::NOT_FOUND, format!("container not found ({container:?})"));
+    };
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    let flag = |name: &str| pairs.iter().any(|(key, value)| key == name && (value == "1" || value == "true"));
+    let (stdin, stdout, stderr, tty) = (flag("input"), flag("output"), flag("error"), flag("tty"));
+    let wanted = if verb == "exec" {
+        let command = pairs.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect();
+        // A terminal has no standard error of its own.
+        let stderr = stderr && !tty;
+        Wanted::Exec(ExecConfig { command, tty, stdin, stdout, stderr, ..ExecConfig::default() })
+    } else {
+        Wanted::Attach { stdin, stdout, stderr: stderr && !tty }
+    };
+    match crate::stream::upgrade(Arc::clone(&shared.config.runtime), current.id, wanted, request) {
+        Ok(response) => response.map(|()| Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync()),
+        Err((status, message)) => text(status, message),
     }
 }
 
