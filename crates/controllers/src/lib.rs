@@ -4,6 +4,7 @@
 //! the rules of [`client::Controller`]. They know neither the server nor the nodes' insides.
 
 mod namespaces;
+mod nodes;
 mod root_ca;
 mod service_accounts;
 mod volumes;
@@ -11,14 +12,16 @@ mod volumes;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use client::{Client, Controller};
+use client::{Client, Controller, Informer};
 use meta::Gvr;
 
 pub use volumes::PROVISIONER;
 
 /// What controllers are made with.
 pub struct Context {
-    /// A client for the controller of this name.
+    /// A client for reading collections, as upstream's controller manager shares one: `system:kube-controller-manager`.
+    pub reader: Client,
+    /// A client for the writes of the controller of this name.
     pub client: Box<dyn Fn(&str) -> Client + Send + Sync>,
     /// The cluster's authority, PEM: what pods check the API server by.
     pub root_ca: String,
@@ -30,10 +33,33 @@ pub struct Context {
 
 /// Every controller.
 pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
+    let core = |resource: &str| Informer::new(context.reader.clone(), Gvr::new("", "v1", resource));
+    let (namespaces, writer) = (core("namespaces"), &context.client);
     vec![
-        Arc::new(namespaces::Namespaces::new((context.client)("namespace-controller"), context.namespaced.clone())),
-        Arc::new(service_accounts::ServiceAccounts::new((context.client)("service-account-controller"))),
-        Arc::new(root_ca::RootCa::new((context.client)("root-ca-cert-publisher"), context.root_ca.clone())),
-        Arc::new(volumes::Volumes::new((context.client)("persistent-volume-binder"), context.volumes.clone())),
+        Arc::new(namespaces::Namespaces {
+            client: writer("namespace-controller"),
+            namespaces: namespaces.clone(),
+            pods: core("pods"),
+            resources: context.namespaced.clone(),
+        }),
+        Arc::new(nodes::Nodes { client: writer("node-controller"), nodes: core("nodes") }),
+        Arc::new(service_accounts::ServiceAccounts {
+            client: writer("service-account-controller"),
+            namespaces: namespaces.clone(),
+            accounts: core("serviceaccounts"),
+        }),
+        Arc::new(root_ca::RootCa {
+            client: writer("root-ca-cert-publisher"),
+            published: root_ca::published(&context.reader),
+            namespaces,
+            authority: context.root_ca.clone(),
+        }),
+        Arc::new(volumes::Volumes {
+            client: writer("persistent-volume-binder"),
+            claims: core("persistentvolumeclaims"),
+            volumes: core("persistentvolumes"),
+            classes: Informer::new(context.reader.clone(), Gvr::new("storage.k8s.io", "v1", "storageclasses")),
+            folder: context.volumes.clone(),
+        }),
     ]
 }

@@ -8,10 +8,10 @@ use meta::{Call, DeleteOptions, Gvr, ListOptions, Object, Propagation, Reason, R
 use serde_json::{Value, json};
 
 pub(crate) struct Namespaces {
-    client: Client,
-    namespaces: Informer,
-    pods: Informer,
-    resources: Vec<Gvr>,
+    pub(crate) client: Client,
+    pub(crate) namespaces: Informer,
+    pub(crate) pods: Informer,
+    pub(crate) resources: Vec<Gvr>,
 }
 
 fn pods() -> Gvr {
@@ -23,12 +23,6 @@ fn namespaces() -> Gvr {
 }
 
 impl Namespaces {
-    pub(crate) fn new(client: Client, resources: Vec<Gvr>) -> Self {
-        let namespaces = Informer::new(client.clone(), namespaces());
-        let pods = Informer::new(client.clone(), pods());
-        Self { client, namespaces, pods, resources }
-    }
-
     /// Asks for the deletion of everything of one resource; how much is left.
     async fn empty(&self, gvr: &Gvr, namespace: &str) -> Result<usize, ReconcileError> {
         let count =

@@ -8,24 +8,23 @@ use serde_json::{Value, json};
 const NAME: &str = "kube-root-ca.crt";
 
 pub(crate) struct RootCa {
-    client: Client,
-    namespaces: Informer,
-    published: Informer,
-    authority: String,
+    pub(crate) client: Client,
+    pub(crate) namespaces: Informer,
+    pub(crate) published: Informer,
+    pub(crate) authority: String,
 }
 
 fn config_maps() -> Gvr {
     Gvr::new("", "v1", "configmaps")
 }
 
-impl RootCa {
-    pub(crate) fn new(client: Client, authority: String) -> Self {
-        let namespaces = Informer::new(client.clone(), Gvr::new("", "v1", "namespaces"));
-        let named = FieldSelector::equal("metadata.name", NAME);
-        let published = Informer::selected(client.clone(), config_maps(), LabelSelector::default(), named);
-        Self { client, namespaces, published, authority }
-    }
+/// The config maps of this name, wherever they are.
+pub(crate) fn published(reader: &Client) -> Informer {
+    let named = FieldSelector::equal("metadata.name", NAME);
+    Informer::selected(reader.clone(), config_maps(), LabelSelector::default(), named)
+}
 
+impl RootCa {
     fn wanted(&self, namespace: &str) -> Value {
         json!({
             "kind": "ConfigMap", "apiVersion": "v1",

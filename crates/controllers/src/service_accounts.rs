@@ -6,21 +6,13 @@ use meta::{Gvr, Reason};
 use serde_json::json;
 
 pub(crate) struct ServiceAccounts {
-    client: Client,
-    namespaces: Informer,
-    accounts: Informer,
+    pub(crate) client: Client,
+    pub(crate) namespaces: Informer,
+    pub(crate) accounts: Informer,
 }
 
 fn accounts() -> Gvr {
     Gvr::new("", "v1", "serviceaccounts")
-}
-
-impl ServiceAccounts {
-    pub(crate) fn new(client: Client) -> Self {
-        let namespaces = Informer::new(client.clone(), Gvr::new("", "v1", "namespaces"));
-        let accounts = Informer::new(client.clone(), accounts());
-        Self { client, namespaces, accounts }
-    }
 }
 
 #[async_trait]

@@ -20,11 +20,11 @@ const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 
 pub(crate) struct Volumes {
-    client: Client,
-    claims: Informer,
-    volumes: Informer,
-    classes: Informer,
-    folder: PathBuf,
+    pub(crate) client: Client,
+    pub(crate) claims: Informer,
+    pub(crate) volumes: Informer,
+    pub(crate) classes: Informer,
+    pub(crate) folder: PathBuf,
 }
 
 fn claims() -> Gvr {
@@ -85,12 +85,6 @@ fn amount(amounts: Option<&Amounts>) -> Option<Quantity> {
 }
 
 impl Volumes {
-    pub(crate) fn new(client: Client, folder: PathBuf) -> Self {
-        let informer = |gvr| Informer::new(client.clone(), gvr);
-        let classes = informer(Gvr::new("storage.k8s.io", "v1", "storageclasses"));
-        Self { claims: informer(claims()), volumes: informer(volumes()), classes, client, folder }
-    }
-
     async fn reconcile_claim(&self, object: &Arc<Object>) -> Result<Outcome, ReconcileError> {
         let claim: PersistentVolumeClaim = object.view()?;
         if claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound") {
