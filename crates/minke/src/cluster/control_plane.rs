@@ -111,6 +111,7 @@ impl ControlPlane {
             row.namespaced && row.verbs.contains(&"deletecollection") && row.storage.0 == row.group
         };
         let context = controllers::Context {
+            reader: self.client(UserInfo::new("system:kube-controller-manager", &[])),
             client: Box::new(move |name| {
                 Client::new(Local::new(&door, UserInfo::service_account("kube-system", name)))
             }),
