@@ -15,14 +15,14 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::{SignedDuration, Timestamp};
-use meta::format_time;
+use meta::{ApiError, Object, Reason, format_time};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::kubelet::Shared;
-use crate::logs::{self, LogOptions};
+use crate::logs::{self, LogOptions, StreamFilter};
 use crate::pods::Instance;
 use crate::stream::Wanted;
 
@@ -71,6 +71,21 @@ fn text(status: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
     response
 }
 
+/// A failure as a `Status`, which the API server hands on as it is.
+fn refuse(error: &ApiError) -> Response<Body> {
+    let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = text(status, error.to_status().to_value().to_string());
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    response
+}
+
+/// Whether the pod has a container of that name.
+fn declares(pod: &Object, container: &str) -> bool {
+    let value = pod.value();
+    let mut lists = ["containers", "initContainers", "ephemeralContainers"].into_iter();
+    lists.any(|list| value["spec"][list].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == container)))
+}
+
 fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
@@ -96,13 +111,20 @@ fn streams(
     [namespace, pod, container]: [&str; 3],
     request: Request<Incoming>,
 ) -> Response<Body> {
-    let handle = shared.pods.get(namespace, pod);
-    let Some(current) = handle.as_ref().and_then(|handle| handle.containers.get(container)?.current.clone()) else {
-        return text(StatusCode::NOT_FOUND, format!("container not found ({container:?})"));
+    let Some(handle) = shared.pods.get(namespace, pod) else {
+        return refuse(&ApiError::new(Reason::NotFound, "pod does not exist"));
+    };
+    let current = handle.containers.get(container).and_then(|known| known.current.clone());
+    let Some(current) = current.filter(|current| {
+        let status = shared.config.runtime.status(&current.id);
+        status.is_some_and(|status| matches!(status.state, ContainerState::Running { .. }))
+    }) else {
+        // Compat: upstream's code for this is 500.
+        return refuse(&ApiError::new(Reason::InternalError, format!("container not found ({container:?})")));
     };
     let query = request.uri().query().unwrap_or_default().to_owned();
     let pairs: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let flag = |name: &str| pairs.iter().any(|(key, value)| key == name && (value == "1" || value == "true"));
+    let flag = |name: &str| pairs.iter().any(|(key, value)| key == name && is_true(value));
     let (stdin, stdout, stderr, tty) = (flag("input"), flag("output"), flag("error"), flag("tty"));
     let wanted = if verb == "exec" {
         let command = pairs.iter().filter(|(key, _)| key == "command").map(|(_, value)| value.clone()).collect();
@@ -114,7 +136,7 @@ fn streams(
     };
     match crate::stream::upgrade(Arc::clone(&shared.config.runtime), current.id, wanted, request) {
         Ok(response) => response.map(|()| Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync()),
-        Err((status, message)) => text(status, message),
+        Err(error) => refuse(&error),
     }
 }
 
@@ -126,50 +148,76 @@ fn container_logs(
     query: &BTreeMap<String, String>,
 ) -> Response<Body> {
     let Some(handle) = shared.pods.get(namespace, pod) else {
-        return text(StatusCode::NOT_FOUND, format!("pod {pod:?} does not exist\n"));
+        return refuse(&ApiError::new(Reason::NotFound, format!("pod {pod:?} does not exist")));
     };
-    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
-    let known = handle.containers.get(container);
-    if flag("previous") {
-        return match known.and_then(|known| known.previous.clone()) {
-            Some(instance) => stream(shared, instance, options(shared, query)),
-            None => text(
-                StatusCode::BAD_REQUEST,
-                format!("previous terminated container {container:?} in pod {pod:?} not found"),
-            ),
-        };
+    let known = handle.containers.get(container).cloned();
+    if known.is_none() && !declares(&handle.object, container) {
+        let message = format!("container {container:?} not found in pod {pod:?}");
+        return refuse(&ApiError::new(Reason::NotFound, message));
     }
-    match known.and_then(|known| known.current.clone()) {
-        Some(instance) => stream(shared, instance, options(shared, query)),
-        None => {
-            let reason = known.and_then(|known| known.waiting.clone()).map(|(reason, _)| reason);
-            let reason = match reason.as_deref() {
-                None | Some("ContainerCreating") => "ContainerCreating".to_owned(),
-                Some("ErrImagePull" | "ImagePullBackOff") => "trying and failing to pull image".to_owned(),
-                Some(other) => other.to_owned(),
-            };
-            let message = format!("container {container:?} in pod {pod:?} is waiting to start: {reason}");
-            text(StatusCode::BAD_REQUEST, message)
-        }
+    let known = known.unwrap_or_default();
+    let options = match options(shared, query) {
+        Ok(options) => options,
+        Err(error) => return refuse(&error),
+    };
+    let instance = if query.get("previous").is_some_and(|value| is_true(value)) {
+        let missing = || format!("previous terminated container {container:?} in pod {pod:?} not found");
+        known.previous.ok_or_else(missing)
+    } else {
+        let status = known.current.as_ref().and_then(|current| shared.config.runtime.status(&current.id));
+        // What is made but not started has no log yet: until then it is the log of the instance before it.
+        let started = status.is_none_or(|status| status.state != ContainerState::Created);
+        let waiting = || {
+            let reason = known.waiting.as_ref().map(|(reason, _)| reason.as_str());
+            format!("container {container:?} in pod {pod:?} is waiting to start: {}", why_waiting(reason))
+        };
+        known.current.clone().filter(|_| started).or_else(|| known.previous.clone()).ok_or_else(waiting)
+    };
+    match instance {
+        Ok(instance) => stream(shared, instance, options),
+        Err(message) => refuse(&ApiError::bad_request(message)),
     }
 }
 
-fn options(shared: &Shared, query: &BTreeMap<String, String>) -> LogOptions {
+// Compat: the texts of upstream's kubelet for the most common reasons.
+fn why_waiting(reason: Option<&str>) -> &str {
+    match reason {
+        None => "ContainerCreating",
+        Some("ErrImagePull") => "image can't be pulled",
+        Some("ImagePullBackOff") => "trying and failing to pull image",
+        Some(other) => other,
+    }
+}
+
+fn is_true(value: &str) -> bool {
+    value == "true" || value == "1"
+}
+
+fn filter(stream: Option<&str>) -> Result<StreamFilter, ApiError> {
+    match stream {
+        None | Some("" | "All") => Ok(StreamFilter::All),
+        Some("Stdout") => Ok(StreamFilter::Stdout),
+        Some("Stderr") => Ok(StreamFilter::Stderr),
+        Some(other) => Err(ApiError::bad_request(format!("invalid stream type {other:?}"))),
+    }
+}
+
+fn options(shared: &Shared, query: &BTreeMap<String, String>) -> Result<LogOptions, ApiError> {
     let number = |name: &str| query.get(name).and_then(|value| value.parse().ok());
-    let flag = |name: &str| query.get(name).is_some_and(|value| value == "true" || value == "1");
+    let flag = |name: &str| query.get(name).is_some_and(|value| is_true(value));
     let seconds: Option<u64> = number("sinceSeconds");
     let since = seconds.and_then(|seconds| i64::try_from(seconds).ok()).and_then(|seconds| {
         let since: Option<Timestamp> = shared.config.clock.now().checked_sub(SignedDuration::from_secs(seconds)).ok();
         since.map(format_time)
     });
-    LogOptions {
+    Ok(LogOptions {
         follow: flag("follow"),
         tail: number("tailLines"),
         since: since.or_else(|| query.get("sinceTime").cloned()),
         limit_bytes: number("limitBytes"),
         timestamps: flag("timestamps"),
-        ..LogOptions::default()
-    }
+        stream: filter(query.get("stream").map(String::as_str))?,
+    })
 }
 
 fn stream(shared: &Arc<Shared>, instance: Instance, options: LogOptions) -> Response<Body> {
@@ -188,5 +236,23 @@ async fn ended(runtime: &dyn Runtime, id: &str) {
         if let Err(broadcast::error::RecvError::Closed) = events.recv().await {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_are_named_as_in_the_api() {
+        let check = |name: Option<&str>, expected: Result<StreamFilter, &str>| {
+            assert_eq!(
+                filter(name).as_ref().map_err(|error| error.message.as_str()),
+                expected.as_ref().map_err(|text| *text)
+            );
+        };
+        check(None, Ok(StreamFilter::All));
+        check(Some("Stderr"), Ok(StreamFilter::Stderr));
+        check(Some("stdout"), Err("invalid stream type \"stdout\""));
     }
 }

@@ -1,5 +1,5 @@
-//! `exec` and `attach` over WebSockets: the subprotocols `v4.channel.k8s.io` and `v5.channel.k8s.io`, in which the first
-//! byte of each message names its stream.
+//! `exec` and `attach` over WebSockets: the subprotocols `channel.k8s.io`, `v4.channel.k8s.io` and `v5.channel.k8s.io`, in
+//! which the first byte of each message names its stream.
 
 use std::sync::Arc;
 
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use container::{ExitStatus, Input, Output, Resizer, Runtime, Session};
 use futures::stream::{SplitSink, SplitStream};
 use futures::{SinkExt, StreamExt};
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
-use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use meta::ApiError;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -26,10 +26,55 @@ const ERROR: u8 = 3;
 const RESIZE: u8 = 4;
 /// In `v5`: the stream named by the second byte has ended.
 const CLOSE: u8 = 255;
-/// The subprotocols we speak, the best first.
-const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
-type Socket = WebSocketStream<TokioIo<Upgraded>>;
+/// What the two sides have agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    /// The end is told by closing, a failure by its text.
+    V1,
+    /// The end is told by a `Status`.
+    V4,
+    /// As `V4`, and the client can end standard input.
+    V5,
+}
+
+impl Protocol {
+    fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "channel.k8s.io" => Some(Self::V1),
+            "v4.channel.k8s.io" => Some(Self::V4),
+            "v5.channel.k8s.io" => Some(Self::V5),
+            _ => None,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "channel.k8s.io",
+            Self::V4 => "v4.channel.k8s.io",
+            Self::V5 => "v5.channel.k8s.io",
+        }
+    }
+
+    /// The message that tells how a process ended, if there is anything to tell.
+    fn last_message(self, status: &Value) -> Option<Message> {
+        match self {
+            Self::V1 if status["status"] == "Success" => None,
+            Self::V1 => Some(message(ERROR, status["message"].as_str().unwrap_or_default().as_bytes())),
+            Self::V4 | Self::V5 => Some(message(ERROR, status.to_string().as_bytes())),
+        }
+    }
+}
+
+/// The first of the offered subprotocols that we speak, and whether any was offered: without an offer it is `V1`.
+fn negotiate(headers: &HeaderMap) -> Option<(Protocol, bool)> {
+    let values = headers.get_all("sec-websocket-protocol").iter().filter_map(|value| value.to_str().ok());
+    let mut offers = values.flat_map(|value| value.split(',')).map(str::trim).peekable();
+    if offers.peek().is_none() {
+        return Some((Protocol::V1, false));
+    }
+    offers.find_map(Protocol::from_name).map(|protocol| (protocol, true))
+}
 
 /// What is to be streamed.
 pub(crate) enum Wanted {
@@ -45,21 +90,23 @@ pub(crate) fn upgrade(
     id: String,
     wanted: Wanted,
     request: Request<Incoming>,
-) -> Result<Response<()>, (StatusCode, String)> {
+) -> Result<Response<()>, ApiError> {
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let key = header("sec-websocket-key").to_owned();
-    let offered: Vec<&str> = header("sec-websocket-protocol").split(',').map(str::trim).collect();
-    let protocol = PROTOCOLS.into_iter().find(|known| offered.contains(known));
-    let Some(protocol) = protocol.filter(|_| !key.is_empty()) else {
-        let text = "unable to upgrade: a WebSocket with the subprotocol v4 or v5.channel.k8s.io is needed";
-        return Err((StatusCode::BAD_REQUEST, text.to_owned()));
+    let agreed = negotiate(request.headers()).filter(|_| !key.is_empty());
+    let Some((protocol, offered)) = agreed else {
+        let text =
+            "unable to upgrade: a WebSocket with the subprotocol channel.k8s.io, v4 or v5.channel.k8s.io is needed";
+        return Err(ApiError::bad_request(text));
     };
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let headers = response.headers_mut();
     headers.insert("connection", HeaderValue::from_static("Upgrade"));
     headers.insert("upgrade", HeaderValue::from_static("websocket"));
-    headers.insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
+    if offered {
+        headers.insert("sec-websocket-protocol", HeaderValue::from_static(protocol.name()));
+    }
     if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key.as_bytes())) {
         headers.insert("sec-websocket-accept", accept);
     }
@@ -67,7 +114,7 @@ pub(crate) fn upgrade(
         match hyper::upgrade::on(request).await {
             Ok(upgraded) => {
                 let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-                serve(&*runtime, &id, wanted, socket).await;
+                serve(&*runtime, &id, wanted, protocol, socket).await;
             }
             Err(error) => tracing::debug!(%error, "upgrade a connection to a WebSocket"),
         }
@@ -75,18 +122,42 @@ pub(crate) fn upgrade(
     Ok(response)
 }
 
-async fn serve(runtime: &dyn Runtime, id: &str, wanted: Wanted, socket: Socket) {
+impl Wanted {
+    /// The first output stream there is.
+    fn first_output(&self) -> u8 {
+        let (stdout, stderr) = match self {
+            Self::Exec(config) => (config.stdout, config.stderr),
+            Self::Attach { stdout, stderr, .. } => (*stdout, *stderr),
+        };
+        match (stdout, stderr) {
+            (true, _) => STDOUT,
+            (false, true) => STDERR,
+            (false, false) => ERROR,
+        }
+    }
+}
+
+async fn serve<S>(runtime: &dyn Runtime, id: &str, wanted: Wanted, protocol: Protocol, socket: WebSocketStream<S>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let (mut writer, reader) = socket.split();
-    let session = match wanted {
-        Wanted::Exec(config) => runtime.exec(id, config).await,
-        Wanted::Attach { stdin, stdout, stderr } => runtime.attach(id, stdin, stdout, stderr).await,
+    // Compat: an empty message tells clients that the streams are there. A client that has left shows in what follows.
+    let _ = writer.send(message(wanted.first_output(), &[])).await;
+    let (session, doing) = match wanted {
+        Wanted::Exec(config) => (runtime.exec(id, config).await, "error executing command in container"),
+        Wanted::Attach { stdin, stdout, stderr } => {
+            (runtime.attach(id, stdin, stdout, stderr).await, "error attaching to container")
+        }
     };
     let status = match session {
         Ok(session) => stream(session, &mut writer, reader).await,
-        Err(error) => failure(&error.to_string()),
+        Err(error) => failure(&format!("{doing}: {error}")),
     };
-    // The client may have left.
-    let _ = writer.send(message(ERROR, status.to_string().as_bytes())).await;
+    if let Some(last) = protocol.last_message(&status) {
+        // The client may have left.
+        let _ = writer.send(last).await;
+    }
     let _ = writer.close().await;
 }
 
@@ -98,7 +169,14 @@ fn message(channel: u8, data: &[u8]) -> Message {
 }
 
 /// Copies until the process has ended and everything it wrote is sent.
-async fn stream(session: Session, writer: &mut SplitSink<Socket, Message>, reader: SplitStream<Socket>) -> Value {
+async fn stream<S>(
+    session: Session,
+    writer: &mut SplitSink<WebSocketStream<S>, Message>,
+    reader: SplitStream<WebSocketStream<S>>,
+) -> Value
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let Session { stdin, stdout, stderr, resizer, exit } = session;
     let (sender, mut frames) = mpsc::channel(16);
     let output = async {
@@ -136,7 +214,10 @@ async fn copy(channel: u8, source: Option<Output>, frames: &mpsc::Sender<Message
 }
 
 /// Takes input and sizes in until the client leaves.
-async fn receive(mut reader: SplitStream<Socket>, mut stdin: Option<Input>, resizer: Option<Resizer>) {
+async fn receive<S>(mut reader: SplitStream<WebSocketStream<S>>, mut stdin: Option<Input>, resizer: Option<Resizer>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     while let Some(Ok(received)) = reader.next().await {
         let data = match received {
             Message::Binary(data) => data,
@@ -162,13 +243,18 @@ async fn receive(mut reader: SplitStream<Socket>, mut stdin: Option<Input>, resi
 }
 
 fn resize(resizer: Option<&Resizer>, data: &[u8]) {
-    let size: Value = serde_json::from_slice(data).unwrap_or_default();
-    let number = |name: &str| size[name].as_u64().and_then(|number| u16::try_from(number).ok());
-    if let (Some(resizer), Some(columns), Some(rows)) = (resizer, number("Width"), number("Height"))
+    if let (Some(resizer), Some((columns, rows))) = (resizer, size(data))
         && let Err(error) = resizer.resize(columns, rows)
     {
         tracing::debug!(%error, "resize a terminal");
     }
+}
+
+/// Columns and rows.
+fn size(data: &[u8]) -> Option<(u16, u16)> {
+    let size: Value = serde_json::from_slice(data).ok()?;
+    let number = |name: &str| size[name].as_u64().and_then(|number| u16::try_from(number).ok());
+    Some((number("Width")?, number("Height")?))
 }
 
 fn success_or_code(status: ExitStatus) -> Value {
@@ -178,7 +264,7 @@ fn success_or_code(status: ExitStatus) -> Value {
     let code = status.code.to_string();
     json!({
         "metadata": {}, "status": "Failure", "reason": "NonZeroExitCode",
-        "message": format!("command terminated with exit code {code}"),
+        "message": format!("command terminated with non-zero exit code: exit status {code}"),
         "details": {"causes": [{"reason": "ExitCode", "message": code}]},
     })
 }
@@ -196,10 +282,92 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_first_offer_we_speak_is_taken() {
+        let check = |offers: &[&'static str], expected: Option<(Protocol, bool)>| {
+            let mut headers = HeaderMap::new();
+            for offer in offers {
+                headers.append("sec-websocket-protocol", HeaderValue::from_static(offer));
+            }
+            assert_eq!(negotiate(&headers), expected, "{offers:?}");
+        };
+        check(&[], Some((Protocol::V1, false)));
+        check(&["channel.k8s.io"], Some((Protocol::V1, true)));
+        check(&["v5.channel.k8s.io"], Some((Protocol::V5, true)));
+        check(&["base64.channel.k8s.io, v4.channel.k8s.io,channel.k8s.io"], Some((Protocol::V4, true)));
+        check(&["v9.channel.k8s.io", "v5.channel.k8s.io"], Some((Protocol::V5, true)));
+        check(&["binary.k8s.io"], None);
+    }
+
+    #[test]
+    fn the_last_message_tells_how_it_ended() {
+        let check = |protocol: Protocol, status: Value, expected: Option<&str>| {
+            let data = protocol.last_message(&status).map(Message::into_data);
+            let text = data.as_ref().map(|data| {
+                assert_eq!(data[0], ERROR);
+                std::str::from_utf8(&data[1..]).expect("text")
+            });
+            assert_eq!(text, expected);
+        };
+        let ended = |code| success_or_code(ExitStatus { code, signal: None });
+        check(Protocol::V1, ended(0), None);
+        check(Protocol::V1, ended(3), Some("command terminated with non-zero exit code: exit status 3"));
+        check(Protocol::V4, ended(0), Some(r#"{"metadata":{},"status":"Success"}"#));
+        let status = ended(3);
+        check(Protocol::V5, status.clone(), Some(&status.to_string()));
+        assert_eq!(status["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
+        check(Protocol::V1, failure("no"), Some("Internal error occurred: no"));
+    }
+
+    #[test]
+    fn frames_carry_their_channel() {
+        assert_eq!(message(STDOUT, b"hi").into_data().as_ref(), b"\x01hi");
+        assert_eq!(message(STDERR, b"").into_data().as_ref(), b"\x02");
+        assert_eq!(size(br#"{"Width":80,"Height":24}"#), Some((80, 24)));
+        for wrong in ["", "[]", r#"{"Width":80}"#, r#"{"Width":65536,"Height":1}"#] {
+            assert_eq!(size(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn the_end_tells_the_exit_code() {
         let end = |code| success_or_code(ExitStatus { code, signal: None });
         assert_eq!(end(0)["status"], "Success");
         assert_eq!(end(3)["details"]["causes"][0]["message"], "3");
-        assert_eq!(end(3)["message"], "command terminated with exit code 3");
+        assert_eq!(end(3)["message"], "command terminated with non-zero exit code: exit status 3");
+    }
+
+    async fn exec(command: &str, protocol: Protocol) -> Vec<Vec<u8>> {
+        let runtime = container::fake::Fake::new().on_exec(|_, config| {
+            let code = if config.command == ["false"] { 1 } else { 0 };
+            Ok((code, "hello".to_owned()))
+        });
+        let sandbox = container::SandboxConfig { id: "s".to_owned(), ..container::SandboxConfig::default() };
+        runtime.run_sandbox(sandbox).await.expect("a sandbox");
+        let config = container::ContainerConfig {
+            id: "c".to_owned(),
+            sandbox_id: "s".to_owned(),
+            ..container::ContainerConfig::default()
+        };
+        runtime.create_container(config).await.expect("a container");
+        runtime.start_container("c").await.expect("it starts");
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let server = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
+        let client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+        let config = container::ExecConfig { command: vec![command.to_owned()], stdout: true, ..Default::default() };
+        let received = client.filter_map(async |received| match received {
+            Ok(Message::Binary(data)) => Some(data.to_vec()),
+            _ => None,
+        });
+        tokio::join!(serve(&runtime, "c", Wanted::Exec(config), protocol, server), received.collect()).1
+    }
+
+    #[tokio::test]
+    async fn a_client_sees_output_then_the_end() {
+        let all = exec("true", Protocol::V1).await;
+        assert_eq!(all, [b"\x01".to_vec(), b"\x01hello".to_vec()]);
+        let all = exec("true", Protocol::V5).await;
+        assert_eq!(all.last().expect("a status"), b"\x03{\"metadata\":{},\"status\":\"Success\"}");
+        let all = exec("false", Protocol::V1).await;
+        assert_eq!(all.last().expect("a text"), b"\x03command terminated with non-zero exit code: exit status 1");
     }
 }
