@@ -47,7 +47,8 @@ pub(super) fn write(folder: &Path, payload: &Payload, group: Option<u32>) -> io:
 
 fn is_safe(path: &str) -> bool {
     let path = Path::new(path);
-    !path.as_os_str().is_empty() && path.components().all(|part| matches!(part, Component::Normal(name) if name != ".."))
+    !path.as_os_str().is_empty()
+        && path.components().all(|part| matches!(part, Component::Normal(name) if name != ".."))
 }
 
 fn stamp() -> String {

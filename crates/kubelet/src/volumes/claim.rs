@@ -36,12 +36,14 @@ impl Volume for Claim {
 async fn find(cx: &VolumeContext, pod: &Pod, name: &str) -> Result<(PathBuf, bool), String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let claim = cx.client.get(&Gvr::new("", "v1", "persistentvolumeclaims"), namespace, name).await;
-    let claim: PersistentVolumeClaim = claim.map_err(|error| error.to_string())?.view().map_err(|error| error.to_string())?;
+    let claim: PersistentVolumeClaim =
+        claim.map_err(|error| error.to_string())?.view().map_err(|error| error.to_string())?;
     let phase = claim.status.and_then(|status| status.phase);
     let bound = claim.spec.and_then(|spec| spec.volume_name).filter(|_| phase.as_deref() == Some("Bound"));
     let bound = bound.ok_or_else(|| format!("persistentvolumeclaim {name:?} is not bound"))?;
     let volume = cx.client.get(&Gvr::new("", "v1", "persistentvolumes"), "", &bound).await;
-    let volume: PersistentVolume = volume.map_err(|error| error.to_string())?.view().map_err(|error| error.to_string())?;
+    let volume: PersistentVolume =
+        volume.map_err(|error| error.to_string())?.view().map_err(|error| error.to_string())?;
     let spec = volume.spec.unwrap_or_default();
     let readonly = spec.access_modes.as_ref().is_some_and(|modes| modes.iter().all(|mode| mode == "ReadOnlyMany"));
     if let Some(source) = spec.host_path {

@@ -3,11 +3,11 @@
 use std::fs;
 
 use async_trait::async_trait;
+use k8s_openapi::api::core::v1::KeyToPath;
 use k8s_openapi::api::core::v1::{
     ConfigMap, ConfigMapProjection, ConfigMapVolumeSource, DownwardAPIVolumeFile, Pod, Secret, SecretProjection,
     SecretVolumeSource, ServiceAccountTokenProjection, Volume as Spec, VolumeProjection,
 };
-use k8s_openapi::api::core::v1::KeyToPath;
 use meta::{ApiError, Gvr, Reason};
 use serde_json::json;
 
@@ -164,7 +164,9 @@ impl Source<'_> {
             Ok(object) => object.view().map(Some).map_err(|error| error.to_string()),
             Err(ApiError { reason: Reason::NotFound, .. }) if optional => Ok(None),
             // Compat: upstream names the kind in the singular here, not the resource.
-            Err(ApiError { reason: Reason::NotFound, .. }) => Err(format!("{} {name:?} not found", &resource[..resource.len() - 1])),
+            Err(ApiError { reason: Reason::NotFound, .. }) => {
+                Err(format!("{} {name:?} not found", &resource[..resource.len() - 1]))
+            }
             Err(error) => Err(error.to_string()),
         }
     }

@@ -25,7 +25,8 @@ impl Volume for HostPath {
     async fn set_up(&self, _: &VolumeContext, _: &Pod, volume: &Spec) -> Result<Mounted, VolumeError> {
         let source = volume.host_path.clone().unwrap_or_default();
         let path = Path::new(&source.path);
-        check(path, source.type_.as_deref().unwrap_or_default()).map_err(|why| VolumeError::set_up(&volume.name, why))?;
+        check(path, source.type_.as_deref().unwrap_or_default())
+            .map_err(|why| VolumeError::set_up(&volume.name, why))?;
         Ok(Mounted { path: path.to_owned(), readonly: false })
     }
 }

@@ -124,8 +124,10 @@ impl Volumes {
         let mut mounted = MountedVolumes::new();
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
             let kind = all().iter().find(|kind| kind.answers(volume));
-            let kind = kind.ok_or_else(|| VolumeError::set_up(&volume.name, "the node doesn't support this kind of volume"))?;
-            let folder = self.folder(pod.metadata.uid.as_deref().unwrap_or_default()).join(kind.kind()).join(&volume.name);
+            let kind =
+                kind.ok_or_else(|| VolumeError::set_up(&volume.name, "the node doesn't support this kind of volume"))?;
+            let folder =
+                self.folder(pod.metadata.uid.as_deref().unwrap_or_default()).join(kind.kind()).join(&volume.name);
             let cx = VolumeContext {
                 client: self.inner.client.clone(),
                 allocatable: Arc::clone(&self.inner.allocatable),

@@ -18,7 +18,12 @@ pub(super) fn plan(
     let mut mounts = Vec::new();
     for wanted in container.volume_mounts.iter().flatten() {
         let volume = volumes.get(&wanted.name);
-        let missing = || VolumeError::config(format!("cannot find volume {:?} to mount into container {:?}", wanted.name, container.name));
+        let missing = || {
+            VolumeError::config(format!(
+                "cannot find volume {:?} to mount into container {:?}",
+                wanted.name, container.name
+            ))
+        };
         let volume = volume.ok_or_else(missing)?;
         let source = match sub_path(wanted, env)? {
             None => volume.path.clone(),
@@ -96,7 +101,11 @@ mod tests {
 
     #[test]
     fn sub_paths_are_expanded_and_stay_inside() {
-        let env = [("POD".to_owned(), "a".to_owned()), ("UP".to_owned(), "../x".to_owned()), ("ROOT".to_owned(), "/x".to_owned())];
+        let env = [
+            ("POD".to_owned(), "a".to_owned()),
+            ("UP".to_owned(), "../x".to_owned()),
+            ("ROOT".to_owned(), "/x".to_owned()),
+        ];
         let check = |expression: &str, expected: Option<&str>| {
             let wanted = VolumeMount { sub_path_expr: Some(expression.to_owned()), ..VolumeMount::default() };
             assert_eq!(sub_path(&wanted, &env).ok().flatten().as_deref(), expected, "{expression}");

@@ -68,7 +68,8 @@ mod tests {
         let item = |key: &str, path: &str, mode| KeyToPath { key: key.into(), path: path.into(), mode };
         let check = |items: &[KeyToPath], optional, expected: Result<Vec<(&str, u32)>, &str>| {
             let payload = project(keys.clone(), Some(items), 0o644, optional, "config");
-            let payload = payload.as_ref().map(|files| files.iter().map(|(path, file)| (path.as_str(), file.mode)).collect());
+            let payload =
+                payload.as_ref().map(|files| files.iter().map(|(path, file)| (path.as_str(), file.mode)).collect());
             assert_eq!(payload.map_err(String::as_str), expected);
         };
         check(&[], false, Ok(vec![("a", 0o644), ("b", 0o644)]));

@@ -34,7 +34,11 @@ fn make_folders(root: impl AsFd, path: &str) -> io::Result<()> {
         match mkdirat(&parent, part, mode) {
             Ok(()) => {
                 // Past the umask: an unprivileged container must be able to write where its volume lets it.
-                let made = openat2(&parent, part, OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW))?;
+                let made = openat2(
+                    &parent,
+                    part,
+                    OpenHow::new().flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW),
+                )?;
                 nix::sys::stat::fchmod(&made, mode)?;
             }
             Err(nix::errno::Errno::EEXIST) => {}
@@ -62,7 +66,13 @@ mod tests {
         symlink("/etc", volume.join("absolute")).expect("a link");
         symlink("..", volume.join("up")).expect("a link");
         symlink("made", volume.join("inside")).expect("a link");
-        for (path, fine) in [("made/deep", true), ("inside/deep", true), ("absolute/passwd", false), ("up/x", false), ("absolute", false)] {
+        for (path, fine) in [
+            ("made/deep", true),
+            ("inside/deep", true),
+            ("absolute/passwd", false),
+            ("up/x", false),
+            ("absolute", false),
+        ] {
             assert_eq!(open_beneath(&volume, path).is_ok(), fine, "{path}");
         }
         assert!(volume.join("made/deep").is_dir() && !folder.path().join("x").exists());
