@@ -29,8 +29,21 @@ const EDGES: [(&str, &[&str]); 18] = [
     (
         "minke",
         &[
-            "meta", "schema", "kinds", "store", "registry", "auth", "admission", "server", "client", "controllers",
-            "scheduler", "container", "net", "kubelet", "netd",
+            "meta",
+            "schema",
+            "kinds",
+            "store",
+            "registry",
+            "auth",
+            "admission",
+            "server",
+            "client",
+            "controllers",
+            "scheduler",
+            "container",
+            "net",
+            "kubelet",
+            "netd",
         ],
     ),
     ("testkit", &["meta", "schema", "kinds", "store", "registry", "auth", "admission", "server", "client"]),
@@ -41,8 +54,18 @@ const EDGES: [(&str, &[&str]); 18] = [
 const KERNEL: [&str; 4] = ["container", "net", "minke", "kubelet"];
 
 const LICENSES: [&str; 12] = [
-    "MIT", "Apache-2.0", "ISC", "BSD-2-Clause", "BSD-3-Clause", "Zlib", "Unlicense", "0BSD", "CC0-1.0", "Unicode-3.0",
-    "CDLA-Permissive-2.0", "BSL-1.0",
+    "MIT",
+    "Apache-2.0",
+    "ISC",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "Zlib",
+    "Unlicense",
+    "0BSD",
+    "CC0-1.0",
+    "Unicode-3.0",
+    "CDLA-Permissive-2.0",
+    "BSL-1.0",
 ];
 
 /// Everything that breaks a rule, a line each.

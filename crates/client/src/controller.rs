@@ -85,8 +85,14 @@ impl Driver {
     /// Works with this many workers until `stop`.
     pub async fn run(self, workers: usize, stop: CancellationToken) {
         let driver = Arc::new(self);
-        for source in &driver.sources {
-            source.informer.wait_synced().await;
+        let synced = async {
+            for source in &driver.sources {
+                source.informer.wait_synced().await;
+            }
+        };
+        tokio::select! {
+            () = synced => {}
+            () = stop.cancelled() => return,
         }
         let mut tasks = JoinSet::new();
         for source in driver.sources.clone() {
