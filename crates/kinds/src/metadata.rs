@@ -40,7 +40,7 @@ pub fn validate_update(new: &Value, old: &Value) -> Errors {
             errors.push(Error::invalid(&path.child(name), after.clone(), "field is immutable"));
         }
     }
-    if field::text(old, "/metadata/deletionTimestamp") != "" {
+    if !field::text(old, "/metadata/deletionTimestamp").is_empty() {
         for (index, finalizer) in field::items(new, "/metadata/finalizers").iter().enumerate() {
             if !field::items(old, "/metadata/finalizers").contains(finalizer) {
                 let detail = "no new finalizers can be added if the object is being deleted, found new finalizers";

@@ -133,7 +133,7 @@ pub trait Rules: Send + Sync {
     fn to_stored(&self, _object: &mut Value) {}
 
     /// Back from the stored form.
-    fn from_stored(&self, _object: &mut Value) {}
+    fn in_own_form(&self, _object: &mut Value) {}
 
     /// The names that field selectors may ask for, besides metadata.name and metadata.namespace.
     fn selectable(&self) -> &'static [&'static str] {

@@ -41,7 +41,7 @@ pub(crate) enum Command {
     /// Images of the node
     #[command(subcommand)]
     Image(Image),
-    /// Run manifests and watch them work: boots a cluster if none runs, streams logs, cleans up on Ctrl-C
+    /// Run manifests and watch them work: boots a cluster if none runs, cleans up on Ctrl-C
     Play(Play),
     /// Print a shell's completion script
     Completion {
@@ -128,7 +128,13 @@ pub(crate) struct Play {
     /// The manifests
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// End after this many seconds instead of at Ctrl-C
-    #[arg(long, value_name = "SECONDS")]
-    pub(crate) seconds: Option<u64>,
+    /// Write the kubeconfig of a cluster that is booted to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// Show the page that a pod serves, whenever it changes
+    #[arg(long, value_name = "POD:PORT")]
+    pub(crate) show: Option<String>,
+    /// End after the page was shown this often, instead of at Ctrl-C
+    #[arg(long, value_name = "N")]
+    pub(crate) times: Option<u32>,
 }

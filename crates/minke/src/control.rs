@@ -26,6 +26,14 @@ pub(crate) enum Request {
     ListImages,
     /// Remove an image.
     RemoveImage(String),
+    /// Apply an object.
+    Apply(serde_json::Value),
+    /// Answer once this pod (namespace, name) is Ready.
+    PodReady(String, String),
+    /// Fetch the page that this pod (namespace, name) serves on a port.
+    Page(String, String, u16),
+    /// Delete an object, and answer once it is gone.
+    Remove(serde_json::Value),
 }
 
 /// An image as the command line shows it.
@@ -57,6 +65,7 @@ pub(crate) enum Answer {
     },
     Status(Status),
     Images(Vec<ImageRow>),
+    Text(String),
     Done,
     Failed(String),
 }

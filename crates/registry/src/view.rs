@@ -58,7 +58,7 @@ fn object(row: &Resource, stored: &Object) -> Arc<Object> {
 }
 
 fn show(row: &Resource, value: &mut Value) {
-    row.rules.from_stored(value);
+    row.rules.in_own_form(value);
     let gvk = row.gvk();
     if let Some(fields) = value.as_object_mut() {
         fields.insert("kind".to_owned(), json!(gvk.kind));

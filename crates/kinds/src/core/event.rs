@@ -66,7 +66,7 @@ impl Rules for Event {
         }
     }
 
-    fn from_stored(&self, object: &mut Value) {
+    fn in_own_form(&self, object: &mut Value) {
         if self.new {
             rename(object, FIELDS.into_iter().chain([COMPONENTS]));
             object["apiVersion"] = json!("events.k8s.io/v1");
@@ -140,7 +140,7 @@ mod tests {
         let mut stored = new.clone();
         Event::NEW.to_stored(&mut stored);
         assert_eq!((&stored["message"], &stored["involvedObject"]["name"]), (&json!("hello"), &json!("a")));
-        Event::NEW.from_stored(&mut stored);
+        Event::NEW.in_own_form(&mut stored);
         assert_eq!(stored, new);
     }
 }

@@ -12,7 +12,7 @@ use auth::tls::{PeerVerifier, ServerCertificate, server_config};
 use auth::token::{Signer, Tokens};
 use auth::{Authenticator, Chain, Masters};
 use client::{Client, Driver};
-use meta::{Clock, Gvr, Object, UserInfo};
+use meta::{Clock, Gvr, Object, SystemClock, UserInfo};
 use registry::{Registry, RegistryConfig, Resources};
 use server::{Dial, Door, DoorConfig, Listener, Local};
 use store::{Embedded, Store};
@@ -78,7 +78,7 @@ impl ControlPlane {
         let socket = socket.with_context(|| format!("listen on {} for the API", options.listen))?;
         let port = socket.local_addr().context("read the API's own address")?.port();
         let pki = Arc::new(Pki::open(&layout.pki(), clock.now()).context("open the cluster's certificates")?);
-        let wall: store::WallClock = Arc::new(|| SystemTime::from(SystemClockSource::now()));
+        let wall: store::WallClock = Arc::new(|| SystemTime::from(SystemClock.now()));
         let store: Arc<dyn Store> = Arc::new(Embedded::open(&layout.store(), wall).context("open the store")?);
         let registry = Registry::open(RegistryConfig {
             store: Arc::clone(&store),
@@ -135,15 +135,6 @@ impl ControlPlane {
         self.tasks.wait().await;
         self.registry.shutdown().await;
         self.store.close().await;
-    }
-}
-
-/// The wall clock behind [`meta::SystemClock`], in the standard library's type.
-struct SystemClockSource;
-
-impl SystemClockSource {
-    fn now() -> SystemTime {
-        meta::SystemClock.now().into()
     }
 }
 

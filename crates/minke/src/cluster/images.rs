@@ -54,7 +54,7 @@ async fn work(store: &Images, request: &Request, progress: container::images::On
             store.remove(name).await.with_context(|| format!("remove {name}"))?;
             return Ok(Answer::Done);
         }
-        Request::Status | Request::Ready | Request::Stop => anyhow::bail!("that is not about images"),
+        _ => anyhow::bail!("that is not about images"),
     };
     Ok(Answer::Images(images.into_iter().map(row).collect()))
 }

@@ -5,6 +5,7 @@ mod bootstrap;
 mod control_plane;
 pub(crate) mod images;
 mod node;
+mod objects;
 mod service;
 
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use container::Images;
-use meta::{Clock, SystemClock};
+use meta::{Clock, SystemClock, UserInfo};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -89,7 +90,9 @@ impl Cluster {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("wait for TERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for Ctrl-C")?;
-        let control = service::Service { status: self.status(), images: self.images.clone() };
+        let admin = UserInfo::new("kubernetes-admin", &["system:masters"]);
+        let objects = objects::Objects(self.plane.client(admin));
+        let control = service::Service { status: self.status(), images: self.images.clone(), objects };
         // Holds the connection that asked to stop: closing it tells the asker that all is over.
         let asker = tokio::select! {
             asker = control.serve(self.control, stop.clone()) => asker,

@@ -5,6 +5,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::images;
+use super::objects::Objects;
 use crate::control::{Answer, Connection, Listener, Request, Status};
 
 /// What requests are answered from.
@@ -12,6 +13,7 @@ use crate::control::{Answer, Connection, Listener, Request, Status};
 pub(super) struct Service {
     pub(super) status: Status,
     pub(super) images: Images,
+    pub(super) objects: Objects,
 }
 
 impl Service {
@@ -61,6 +63,10 @@ impl Service {
         match request {
             Request::Status | Request::Ready => Ok(Answer::Status(self.status.clone())),
             Request::Stop => Ok(Answer::Done),
+            Request::Apply(object) => self.objects.apply(object).await.map(|()| Answer::Done),
+            Request::PodReady(namespace, name) => self.objects.ready(namespace, name).await.map(|()| Answer::Done),
+            Request::Page(namespace, name, port) => self.objects.page(namespace, name, *port).await.map(Answer::Text),
+            Request::Remove(object) => self.objects.remove(object).await.map(|()| Answer::Done),
             Request::ImportImage(_) | Request::PullImage(_) | Request::ListImages | Request::RemoveImage(_) => {
                 let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
                 let work = images::answer(&self.images, request, |what, done, total| {
