@@ -71,7 +71,7 @@ const LICENSES: [&str; 12] = [
 /// Everything that breaks a rule, a line each.
 pub(crate) fn findings(root: &Path) -> anyhow::Result<Vec<String>> {
     let metadata = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--offline"])
+        .args(["metadata", "--format-version", "1", "--offline", "--filter-platform", "x86_64-unknown-linux-gnu"])
         .current_dir(root)
         .output()
         .context("start cargo metadata")?;

@@ -34,12 +34,12 @@ pub struct Context {
 /// Every controller.
 pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
     let core = |resource: &str| Informer::new(context.reader.clone(), Gvr::new("", "v1", resource));
-    let (namespaces, writer) = (core("namespaces"), &context.client);
+    let (namespaces, pods, writer) = (core("namespaces"), core("pods"), &context.client);
     vec![
         Arc::new(namespaces::Namespaces {
             client: writer("namespace-controller"),
             namespaces: namespaces.clone(),
-            pods: core("pods"),
+            pods: pods.clone(),
             resources: context.namespaced.clone(),
         }),
         Arc::new(nodes::Nodes { client: writer("node-controller"), nodes: core("nodes") }),
@@ -56,6 +56,7 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
         }),
         Arc::new(volumes::Volumes {
             client: writer("persistent-volume-binder"),
+            pods,
             claims: core("persistentvolumeclaims"),
             volumes: core("persistentvolumes"),
             classes: Informer::new(context.reader.clone(), Gvr::new("storage.k8s.io", "v1", "storageclasses")),

@@ -24,6 +24,7 @@ pub(crate) struct Volumes {
     pub(crate) claims: Informer,
     pub(crate) volumes: Informer,
     pub(crate) classes: Informer,
+    pub(crate) pods: Informer,
     pub(crate) folder: PathBuf,
 }
 
@@ -85,6 +86,31 @@ fn amount(amounts: Option<&Amounts>) -> Option<Quantity> {
 }
 
 impl Volumes {
+    /// Lets something go that is being deleted, once nobody uses it: a claim no pod, a volume no claim.
+    async fn release(&self, object: &Arc<Object>) -> Result<Outcome, ReconcileError> {
+        let mut value = object.value();
+        let is_claim = object.kind() == "PersistentVolumeClaim";
+        let used = if is_claim {
+            let pods = self.pods.in_namespace(&object.metadata.namespace);
+            let finished = |pod: &Object| matches!(pod.field("status.phase"), Some("Succeeded" | "Failed"));
+            pods.iter().any(|pod| !finished(pod) && claims_of(pod).contains(&object.metadata.key()))
+        } else {
+            value["status"]["phase"] == "Bound"
+        };
+        let (gvr, ours) = if is_claim {
+            (claims(), "kubernetes.io/pvc-protection")
+        } else {
+            (volumes(), "kubernetes.io/pv-protection")
+        };
+        if used || !object.metadata.finalizers.iter().any(|name| name == ours) {
+            return Ok(Outcome::default());
+        }
+        let others: Vec<&String> = object.metadata.finalizers.iter().filter(|name| *name != ours).collect();
+        value["metadata"]["finalizers"] = json!(others);
+        self.client.update(&gvr, value).await?;
+        Ok(Outcome::default())
+    }
+
     async fn reconcile_claim(&self, object: &Arc<Object>) -> Result<Outcome, ReconcileError> {
         let claim: PersistentVolumeClaim = object.view()?;
         if claim.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Bound") {
@@ -191,6 +217,14 @@ impl Volumes {
     }
 }
 
+/// The claims that a pod names.
+fn claims_of(pod: &Object) -> Vec<String> {
+    let value = pod.value();
+    let volumes = value["spec"]["volumes"].as_array().into_iter().flatten();
+    let names = volumes.filter_map(|volume| volume["persistentVolumeClaim"]["claimName"].as_str());
+    names.map(|name| format!("{}/{name}", pod.metadata.namespace)).collect()
+}
+
 fn reference(claim: &Value) -> Value {
     let metadata = &claim["metadata"];
     json!({
@@ -223,13 +257,14 @@ impl Controller for Volumes {
             Source { informer: self.volumes.clone(), keys: of_volume },
             Source { informer: self.claims.clone(), keys: of_claim },
             Source { informer: self.classes.clone(), keys: |_| Vec::new() },
+            Source { informer: self.pods.clone(), keys: claims_of },
         ]
     }
 
     async fn reconcile(&self, key: &str) -> Result<Outcome, ReconcileError> {
         let found = if key.contains('/') { self.claims.get(key) } else { self.volumes.get(key) };
         match found {
-            Some(object) if object.metadata.is_terminating() => Ok(Outcome::default()),
+            Some(object) if object.metadata.is_terminating() => self.release(&object).await,
             Some(object) if key.contains('/') => self.reconcile_claim(&object).await,
             Some(object) => self.reconcile_volume(&object).await,
             None => Ok(Outcome::default()),
