@@ -1,3 +1,5 @@
+//! Archives that try to leave their folder, and what layers may hold.
+
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
