@@ -17,7 +17,9 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -158,6 +160,8 @@ where
         // The client may have left.
         let _ = writer.send(last).await;
     }
+    let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };
+    let _ = writer.send(Message::Close(Some(normal))).await;
     let _ = writer.close().await;
 }
 
