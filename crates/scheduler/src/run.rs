@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use client::{Client, Informer, Recorder, Subject};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
-use meta::{ApiError, Clock, Gvr, Object, Reason, ResourcePath, format_time};
+use meta::{ApiError, Call, Clock, Gvr, Object, Reason, ResourcePath, WriteOptions, format_time};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +23,7 @@ pub struct Scheduler {
     nodes: Informer,
     claims: Informer,
     /// Pods that were bound by us and are not seen bound yet: they count as bound.
-    assumed: BTreeMap<String, (u64, Pod)>,
+    assumed: BTreeMap<String, Pod>,
 }
 
 fn pods() -> Gvr {
@@ -64,14 +64,14 @@ impl Scheduler {
     }
 
     /// Whether a pod's change can help others: it ended or went away.
-    fn may_make_room(&mut self, pod: &Object) -> bool {
+    fn may_make_room(&self, pod: &Object) -> bool {
         let key = pod.metadata.key();
-        self.assumed.retain(|_, (revision, _)| *revision > self.pods.revision());
         let finished = matches!(pod.field("status.phase"), Some("Succeeded" | "Failed"));
         finished || self.pods.get(&key).is_none()
     }
 
     async fn schedule(&mut self, key: &str, waiting: &mut BTreeSet<String>) {
+        self.forget_seen();
         let pending = self.pods.get(key).filter(|pod| wants_node(pod)).filter(|_| !self.assumed.contains_key(key));
         let Some(object) = pending else {
             waiting.remove(key);
@@ -116,15 +116,25 @@ impl Scheduler {
         }
     }
 
-    /// Pods that have a node and have not ended.
+    /// Ends the assumption about pods that are seen bound, are gone, or were replaced by others of their name.
+    fn forget_seen(&mut self) {
+        let pods = &self.pods;
+        self.assumed.retain(|key, assumed| pods.get(key).is_some_and(|seen| still_unseen(&seen, assumed)));
+    }
+
+    /// Pods that have a node and have not ended, each once: what is seen bound is not assumed any more.
     fn bound(&self) -> Vec<Pod> {
         let lives = |pod: &&Arc<Object>| {
             let bound = pod.field("spec.nodeName").is_some_and(|node| !node.is_empty());
             bound && !matches!(pod.field("status.phase"), Some("Succeeded" | "Failed"))
         };
-        let seen = self.pods.list();
-        let seen = seen.iter().filter(lives).filter_map(|pod| pod.view().ok());
-        seen.chain(self.assumed.values().map(|(_, pod)| pod.clone())).collect()
+        // One snapshot for both: a pod whose binding arrives meanwhile is counted neither twice nor not at all.
+        let all = self.pods.list();
+        let unseen = |pod: &Arc<Object>| {
+            self.assumed.get(&pod.metadata.key()).filter(|assumed| still_unseen(pod, assumed)).cloned()
+        };
+        let assumed: Vec<Pod> = all.iter().filter_map(unseen).collect();
+        all.iter().filter(lives).filter_map(|pod| pod.view().ok()).chain(assumed).collect()
     }
 
     /// Whether all claims are bound; those that wait for a node are told which.
@@ -164,12 +174,13 @@ impl Scheduler {
             "target": {"kind": "Node", "name": node},
         });
         let path = ResourcePath::object(pods(), &metadata.namespace, &metadata.name).subresource("binding");
-        self.client.create_at(&path, binding).await?;
-        // Assumed until the pod's own change was seen, which is at the least one revision away.
+        // A binding is answered with a Status, not with an object.
+        self.client.call(&path, Call::Create { object: binding, options: WriteOptions::default() }).await?;
+        // Assumed until the pod is seen with its node.
         if let Some(spec) = &mut pod.spec {
             spec.node_name = Some(node.to_owned());
         }
-        self.assumed.insert(key.to_owned(), (object.revision + 1, pod));
+        self.assumed.insert(key.to_owned(), pod);
         let text = format!("Successfully assigned {key} to {node}");
         self.recorder.normal(&Subject::of(object), "Scheduled", text);
         Ok(())
@@ -198,6 +209,11 @@ impl Scheduler {
 
 fn found_gvr() -> Gvr {
     Gvr::new("", "v1", "persistentvolumeclaims")
+}
+
+/// Whether this is the pod that was bound, from before its binding.
+fn still_unseen(seen: &Object, assumed: &Pod) -> bool {
+    assumed.metadata.uid.as_deref() == Some(&seen.metadata.uid) && seen.field("spec.nodeName").is_none_or(str::is_empty)
 }
 
 fn wants_node(pod: &Object) -> bool {
