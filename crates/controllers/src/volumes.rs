@@ -192,6 +192,10 @@ impl Volumes {
             (false, _, _) => return Ok(Outcome::default()),
         };
         let ours = volume["metadata"]["annotations"][PROVISIONED_BY] == PROVISIONER;
+        // The collection may be behind: before anything is given up, the claim itself is asked for.
+        if wanted == "Released" && self.claim_lives(namespace, name, &owner["uid"]).await? {
+            return Ok(Outcome { again_after: Some(std::time::Duration::from_secs(1)), ..Outcome::default() });
+        }
         if wanted == "Released" && volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete" && ours {
             self.remove(object)?;
             self.client.delete_exactly(&volumes(), object, DeleteOptions::default()).await?;
@@ -203,6 +207,14 @@ impl Volumes {
         volume["status"] = json!({"phase": wanted});
         let written = self.client.update_status(&volumes(), volume).await?;
         Ok(Outcome { wrote: written.revision, ..Outcome::default() })
+    }
+
+    async fn claim_lives(&self, namespace: &str, name: &str, uid: &Value) -> Result<bool, ReconcileError> {
+        match self.client.get(&claims(), namespace, name).await {
+            Ok(claim) => Ok(uid.is_null() || *uid == claim.metadata.uid.as_str()),
+            Err(error) if error.reason == Reason::NotFound => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes what a volume of ours holds. Only folders that we named are ours.
