@@ -48,14 +48,14 @@ impl Log {
         self.file.write_all(&out)
     }
 
-    /// The stream ended: what it wrote after its last line feed is a line too.
+    /// The stream ended: what it wrote after its last line feed is no whole line, and is marked as such. Compat: readers add no line feed.
     pub(super) fn finish(&mut self, stream: StreamName, at: SystemTime) -> io::Result<()> {
         let rest = std::mem::take(&mut self.unfinished[stream as usize]);
         if rest.is_empty() {
             return Ok(());
         }
         let mut out = Vec::new();
-        entry(stream, b"F", &rest, &rfc3339_nanos(at), &mut out);
+        entry(stream, b"P", &rest, &rfc3339_nanos(at), &mut out);
         self.file.write_all(&out)
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn lines_and_pieces() {
         check(&[b"one\ntw", b"o\n"], &[("F", 3), ("F", 3)]);
-        check(&[b"no end"], &[("F", 6)]);
+        check(&[b"no end"], &[("P", 6)]);
         check(&[b"\n\n"], &[("F", 0), ("F", 0)]);
         let long = [vec![b'x'; MAX_LINE + 5], b"\n".to_vec()].concat();
         check(&[&long], &[("P", MAX_LINE), ("F", 5)]);

@@ -13,7 +13,7 @@ fn logs_in_the_format_of_cri() {
         let log = node.raw_log("c");
         let mut kinds: Vec<String> = log.lines().map(|l| l.split_once(' ').unwrap().1.to_owned()).collect();
         kinds.sort();
-        assert_eq!(kinds, ["stderr F err", "stdout F out", "stdout F tail"], "{log}");
+        assert_eq!(kinds, ["stderr F err", "stdout F out", "stdout P tail"], "{log}");
         assert!(log.lines().all(|l| l.len() > 31 && l.as_bytes()[29] == b'Z'), "{log}");
     });
 }
