@@ -14,10 +14,13 @@ mod taint_nodes;
 #[cfg(test)]
 mod testing;
 mod toleration_seconds;
+mod webhook;
 
 use std::sync::Arc;
 
 use registry::Admission;
+
+pub use webhook::WebhookConverter;
 
 /// All plugins, in upstream's order.
 pub fn all() -> Vec<Arc<dyn Admission>> {

@@ -20,6 +20,7 @@ impl Cluster {
             settings: kinds::Settings { allow_privileged: true },
             admission: admission::all(),
             resources: Resources::builtin(),
+            converter: Arc::new(admission::WebhookConverter),
         };
         let cluster = Self(Registry::open(config).await.expect("a registry"));
         cluster.create("", "namespaces", "", json!({"metadata": {"name": "default"}})).await.expect("a namespace");

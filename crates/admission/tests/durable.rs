@@ -21,6 +21,7 @@ async fn open(folder: &Path) -> (Arc<Registry>, Arc<dyn Store>) {
         settings: kinds::Settings { allow_privileged: true },
         admission: admission::all(),
         resources: Resources::builtin(),
+        converter: Arc::new(admission::WebhookConverter),
     };
     (Registry::open(config).await.expect("a registry"), store)
 }

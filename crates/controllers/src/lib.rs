@@ -3,6 +3,7 @@
 //! One file each, and one line in [`all`]. They see the cluster through the API as everyone does, each as its own user, and keep
 //! the rules of [`client::Controller`]. They know neither the server nor the nodes' insides.
 
+mod custom_resources;
 mod namespaces;
 mod nodes;
 mod root_ca;
@@ -23,10 +24,14 @@ pub struct Context {
     pub reader: Client,
     /// A client for the writes of the controller of this name.
     pub client: Box<dyn Fn(&str) -> Client + Send + Sync>,
+    /// A client of the API server's own user, for what upstream's API server does to objects by itself.
+    pub api_server: Client,
+    /// The time for stamps.
+    pub clock: Arc<dyn meta::Clock>,
     /// The cluster's authority, PEM: what pods check the API server by.
     pub root_ca: String,
-    /// Every namespaced resource that can be listed and deleted.
-    pub namespaced: Vec<Gvr>,
+    /// Tells every namespaced resource that can be listed and deleted, custom ones included, as it is now.
+    pub namespaced: Arc<dyn Fn() -> Vec<Gvr> + Send + Sync>,
     /// Where the built-in provisioner makes volumes.
     pub volumes: PathBuf,
 }
@@ -36,11 +41,16 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
     let core = |resource: &str| Informer::new(context.reader.clone(), Gvr::new("", "v1", resource));
     let (namespaces, pods, writer) = (core("namespaces"), core("pods"), &context.client);
     vec![
+        Arc::new(custom_resources::CustomResources {
+            client: context.api_server.clone(),
+            definitions: Informer::new(context.api_server.clone(), custom_resources::definitions()),
+            clock: Arc::clone(&context.clock),
+        }),
         Arc::new(namespaces::Namespaces {
             client: writer("namespace-controller"),
             namespaces: namespaces.clone(),
             pods: pods.clone(),
-            resources: context.namespaced.clone(),
+            resources: Arc::clone(&context.namespaced),
         }),
         Arc::new(nodes::Nodes { client: writer("node-controller"), nodes: core("nodes") }),
         Arc::new(service_accounts::ServiceAccounts {

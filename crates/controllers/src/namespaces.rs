@@ -2,6 +2,8 @@
 //!
 //! Compat: pods go first (KEP-5080), so that nothing they need to end well is taken from them.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use client::{Client, Controller, Informer, Outcome, ReconcileError, Source};
 use meta::{Call, DeleteOptions, Gvr, ListOptions, Object, Propagation, Reason, ResourcePath};
@@ -11,7 +13,7 @@ pub(crate) struct Namespaces {
     pub(crate) client: Client,
     pub(crate) namespaces: Informer,
     pub(crate) pods: Informer,
-    pub(crate) resources: Vec<Gvr>,
+    pub(crate) resources: Arc<dyn Fn() -> Vec<Gvr> + Send + Sync>,
 }
 
 fn pods() -> Gvr {
@@ -43,7 +45,7 @@ impl Namespaces {
             return Ok(Some(format!("Some resources are remaining: pods. has {left} resource instances")));
         }
         let mut remaining = Vec::new();
-        for gvr in self.resources.iter().filter(|gvr| **gvr != pods()) {
+        for gvr in (self.resources)().iter().filter(|gvr| **gvr != pods()) {
             let left = self.empty(gvr, namespace).await?;
             if left > 0 {
                 remaining.push(format!("{}. has {left} resource instances", gvr.qualified()));

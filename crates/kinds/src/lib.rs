@@ -4,9 +4,11 @@
 //! Routes, discovery, tables, RBAC names and garbage collection follow from its [`Resource`].
 
 mod age;
+mod apiextensions;
 mod apps;
 mod batch;
 mod core;
+pub mod custom;
 mod field;
 mod groups;
 pub mod metadata;
@@ -16,6 +18,7 @@ mod rbac;
 mod resource;
 mod reviews;
 mod storage;
+mod webhook;
 
 use std::sync::LazyLock;
 
@@ -23,11 +26,24 @@ pub use age::human_duration;
 pub use core::pod::qos;
 pub use resource::{Column, Part, Resource, Rules, Settings, Subresource, keep_other_part};
 
+/// The rules of objects of which nothing is known: none.
+pub fn without_rules() -> &'static dyn Rules {
+    &plain::Plain
+}
+
 /// Every built-in resource.
 pub fn all() -> &'static [Resource] {
     static ALL: LazyLock<Vec<Resource>> = LazyLock::new(|| {
-        let groups =
-            [core::all(), apps::all(), batch::all(), storage::all(), rbac::all(), reviews::all(), groups::all()];
+        let groups = [
+            core::all(),
+            apps::all(),
+            batch::all(),
+            storage::all(),
+            rbac::all(),
+            reviews::all(),
+            groups::all(),
+            apiextensions::all(),
+        ];
         groups.concat()
     });
     &ALL

@@ -5,6 +5,11 @@ const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alpha
                      and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is \
                      '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
 
+/// The rule of DNS labels that begin with a letter.
+const LABEL_1035: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an \
+                          alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', \
+                          regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+
 /// The rule of DNS subdomains.
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and \
                          must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation \
@@ -38,6 +43,18 @@ pub(crate) fn label(text: &str) -> Vec<String> {
     }
     if !is_label(text) {
         found.push(LABEL.to_owned());
+    }
+    found
+}
+
+/// What is wrong with a DNS label that begins with a letter.
+pub(crate) fn label_1035(text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    if text.len() > 63 {
+        found.push(too_long(63));
+    }
+    if !is_label(text) || !text.starts_with(|first: char| first.is_ascii_lowercase()) {
+        found.push(LABEL_1035.to_owned());
     }
     found
 }

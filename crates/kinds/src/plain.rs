@@ -55,6 +55,7 @@ pub(crate) const fn resource(
         columns: NAME_AND_AGE,
         storage: (group, plural),
         rules: &Plain,
+        custom: None,
     }
 }
 

@@ -1,8 +1,12 @@
 //! What a resource is: its names and scope, and the rules of its objects.
 
+use std::sync::Arc;
+
 use meta::field::Errors;
 use meta::{Gvk, Gvr};
 use serde_json::Value;
+
+use crate::custom::Custom;
 
 /// A column of the table that `kubectl get` prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,8 +60,10 @@ pub struct Resource {
     /// Where objects are stored, as (group, resource): differs from the resource's own for a second view on the same
     /// objects (events.k8s.io on core events).
     pub storage: (&'static str, &'static str),
-    /// What holds for its objects.
+    /// What holds for its objects; ask [`Resource::rules`].
     pub rules: &'static dyn Rules,
+    /// Set where a CustomResourceDefinition made the resource: it brings the rules.
+    pub custom: Option<Arc<Custom>>,
 }
 
 impl Resource {
@@ -69,6 +75,14 @@ impl Resource {
     /// Group, version and resource.
     pub fn gvr(&self) -> Gvr {
         Gvr::new(self.group, self.version, self.plural)
+    }
+
+    /// What holds for its objects.
+    pub fn rules(&self) -> &dyn Rules {
+        match &self.custom {
+            Some(custom) => &**custom,
+            None => self.rules,
+        }
     }
 
     /// The subresource of this name.
@@ -151,6 +165,14 @@ pub trait Rules: Send + Sync {
     /// Seconds that a deletion without its own wish waits (30 for pods); `None`: the kind has no graceful deletion.
     fn grace_period(&self, _object: &Value) -> Option<i64> {
         None
+    }
+
+    /// Before an object is deleted for the first time: what the kind notes on it, a finalizer of its own for example.
+    fn prepare_delete(&self, _object: &mut Value, _now: &str) {}
+
+    /// What a client that writes this should be warned of; `old` is what was there.
+    fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
+        Vec::new()
     }
 
     /// What becomes of dependents if the deleter doesn't say.

@@ -7,6 +7,7 @@
 mod admission;
 mod cache;
 mod continuation;
+mod custom;
 mod list;
 mod metadata;
 mod registry;
@@ -15,11 +16,13 @@ mod selection;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod versioned;
 mod view;
 mod watch;
 mod write;
 
 pub use crate::admission::{Admission, Attributes, Operation, Reader, Request};
+pub use crate::custom::Converter;
 pub use crate::registry::{OpenError, Registry, RegistryConfig};
 pub use crate::resources::Resources;
 pub use crate::snapshot::Snapshot;

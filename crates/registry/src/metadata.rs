@@ -11,7 +11,7 @@ pub(crate) fn validate(object: &Value, row: &Resource) -> Errors {
     let mut errors = if name.is_empty() {
         vec![Error::required(&path, "name or generateName is required")]
     } else {
-        row.rules.validate_name(name).iter().map(|rule| Error::invalid(&path, name, rule)).collect()
+        row.rules().validate_name(name).iter().map(|rule| Error::invalid(&path, name, rule)).collect()
     };
     errors.extend(kinds::metadata::validate(object));
     errors

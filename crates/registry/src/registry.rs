@@ -15,10 +15,12 @@ use tokio::time::Instant;
 
 use crate::admission::{Admission, Reader};
 use crate::cache::{Cache, Feed, Storage};
+use crate::custom::Converter;
 use crate::list::{list, newest, parse_revision, wait_for};
 use crate::resources::Resources;
 use crate::selection::{Selection, check_fields};
 use crate::snapshot::Snapshot;
+use crate::versioned::{split, unpaged};
 use crate::view;
 use crate::watch::{WatchParts, WatchStream, watch};
 use crate::write::{Source, Writer};
@@ -33,8 +35,10 @@ pub struct RegistryConfig {
     pub settings: Settings,
     /// Admission plugins, in the order they run.
     pub admission: Vec<Arc<dyn Admission>>,
-    /// What is served.
+    /// What is served beside custom resources.
     pub resources: Resources,
+    /// Turns custom objects into those of another version.
+    pub converter: Arc<dyn Converter>,
 }
 
 /// Why a registry can't open.
@@ -52,7 +56,7 @@ pub struct Registry {
     pub(crate) settings: Settings,
     pub(crate) admission: Vec<Arc<dyn Admission>>,
     pub(crate) cache: Arc<Cache>,
-    resources: Arc<Resources>,
+    pub(crate) converter: Arc<dyn Converter>,
     feed: Feed,
     epoch: Instant,
 }
@@ -60,21 +64,26 @@ pub struct Registry {
 impl Registry {
     /// Reads everything from the store and follows it from then on.
     pub async fn open(config: RegistryConfig) -> Result<Arc<Self>, OpenError> {
-        let RegistryConfig { store, clock, settings, admission, resources } = config;
-        let cache = Arc::new(Cache::new(&resources));
+        let RegistryConfig { store, clock, settings, admission, resources, converter } = config;
+        let cache = Arc::new(Cache::new(resources));
         let feed = Feed::start(store.clone(), cache.clone(), clock.clone()).await?;
-        let resources = Arc::new(resources);
-        Ok(Arc::new(Self { store, clock, settings, admission, cache, resources, feed, epoch: Instant::now() }))
+        Ok(Arc::new(Self { store, clock, settings, admission, cache, converter, feed, epoch: Instant::now() }))
     }
 
     /// What is served now.
     pub fn resources(&self) -> Arc<Resources> {
-        self.resources.clone()
+        self.cache.resources()
+    }
+
+    /// Shows what is served, as custom resources come, change and go.
+    pub fn served(&self) -> tokio::sync::watch::Receiver<Arc<Resources>> {
+        self.cache.served()
     }
 
     /// Carries out a call for a user who may do it.
     pub async fn call(&self, user: &UserInfo, path: &ResourcePath, call: Call) -> Result<Reply, ApiError> {
-        let (row, storage) = self.find(&path.gvr)?;
+        let resources = self.resources();
+        let (row, storage) = &self.find(&resources, &path.gvr)?;
         let namespace = self.namespace(row, path, matches!(call, Call::List(_) | Call::DeleteCollection(..)))?;
         let name = path.name.as_deref().unwrap_or_default();
         let subresource = path.subresource.as_deref().unwrap_or_default();
@@ -83,6 +92,7 @@ impl Registry {
         }
         check_verb(row, subresource, call.verb())?;
         let writer = Writer { registry: self, user, row, storage, namespace, name, subresource };
+        let warning = row.custom.as_ref().and_then(|custom| custom.deprecation.clone());
         let reply = match call {
             Call::Get { resource_version } => self.get(&writer, &resource_version).await,
             Call::List(options) => self.list(row, storage, namespace, options).await.map(Reply::List),
@@ -101,15 +111,23 @@ impl Registry {
                 writer.delete_all(list, &options).await
             }
         };
-        reply.map(|reply| view::reply(row, reply))
+        if subresource == "scale" {
+            return reply;
+        }
+        let mut reply = self.reply(row, reply?).await?;
+        if let Reply::Object { warnings, .. } = &mut reply {
+            warnings.extend(warning);
+        }
+        Ok(reply)
     }
 
     /// Begins a watch.
-    pub fn watch(&self, path: &ResourcePath, options: WatchOptions) -> Result<WatchStream, ApiError> {
-        let (row, storage) = self.find(&path.gvr)?;
+    pub fn watch(self: &Arc<Self>, path: &ResourcePath, options: WatchOptions) -> Result<WatchStream, ApiError> {
+        let resources = self.resources();
+        let (row, storage) = &self.find(&resources, &path.gvr)?;
         let namespace = self.namespace(row, path, true)?;
-        check_fields(&path.gvr, row.rules.selectable(), (&options.labels, &options.fields))?;
-        let mut fields = options.fields.clone();
+        check_fields(&path.gvr, row.rules().selectable(), (&options.labels, &options.fields))?;
+        let (mut fields, own) = split(row, &options.fields);
         if let Some(name) = options.name.as_deref().or(path.name.as_deref()) {
             fields.requirements.push(("metadata.name".to_owned(), name.to_owned(), true));
         }
@@ -122,24 +140,22 @@ impl Registry {
             stopped: self.feed.stopped(),
             epoch: self.epoch,
         };
-        let stream = watch(parts, &options)?;
-        if !view::is_view(row) {
-            return Ok(stream);
-        }
-        let row = row.clone();
-        Ok(stream.map_events(move |event| view::event(&row, event)))
+        let before = if own.is_everything() { Vec::new() } else { parts.before(&options) };
+        let stream = view::events(self, row, watch(parts, &options)?);
+        Ok(self.until_redefined(row, self.select_events(row, stream, own, before)))
     }
 
     /// One object as the cache has it; an empty namespace for cluster-scoped resources.
     pub fn get_cached(&self, gvr: &Gvr, namespace: &str, name: &str) -> Option<Arc<Object>> {
-        let (_, storage) = self.find(gvr).ok()?;
+        let (_, storage) = self.find(&self.resources(), gvr).ok()?;
         storage.get(&storage.key(namespace, name))
     }
 
     /// All objects of a resource, as they are now; `None` for what is not served.
     pub fn snapshot(&self, gvr: &Gvr) -> Option<Snapshot> {
-        let (_, storage) = self.find(gvr).ok()?;
-        Some(Snapshot::new(storage.clone(), newest(&self.cache, storage)))
+        let (_, storage) = self.find(&self.resources(), gvr).ok()?;
+        let newest = newest(&self.cache, &storage);
+        Some(Snapshot::new(storage, newest))
     }
 
     /// The revision that everything has reached.
@@ -169,11 +185,9 @@ impl Registry {
         }
     }
 
-    fn find(&self, gvr: &Gvr) -> Result<(&Resource, &Arc<Storage>), ApiError> {
-        let row = self.resources.by_gvr(gvr).ok_or_else(ApiError::no_such_resource)?;
-        let (group, resource) = row.storage;
-        let storage = self.cache.storage(group, resource).ok_or_else(ApiError::no_such_resource)?;
-        Ok((row, storage))
+    fn find(&self, resources: &Resources, gvr: &Gvr) -> Result<(Resource, Arc<Storage>), ApiError> {
+        let row = resources.by_gvr(gvr).ok_or_else(ApiError::no_such_resource)?;
+        Ok((row.clone(), self.cache.storage_of(row)))
     }
 
     fn namespace<'a>(&self, row: &Resource, path: &'a ResourcePath, all: bool) -> Result<&'a str, ApiError> {
@@ -189,7 +203,7 @@ impl Registry {
 
     async fn get(&self, writer: &Writer<'_>, resource_version: &str) -> Result<Reply, ApiError> {
         if writer.subresource == "scale" {
-            return writer.scale();
+            return writer.scale().await;
         }
         // Those that speak another kind, or stream, are answered elsewhere.
         let other = writer.row.subresource(writer.subresource).is_some_and(|own| own.kind.is_some());
@@ -211,17 +225,19 @@ impl Registry {
         namespace: &str,
         options: ListOptions,
     ) -> Result<ObjectList, ApiError> {
-        check_fields(&row.gvr(), row.rules.selectable(), (&options.labels, &options.fields))?;
-        let (labels, fields) = (options.labels.clone(), options.fields.clone());
-        let selection = Selection::new(storage, row.namespaced, Some(namespace), labels, fields);
-        list(&self.cache, storage, &selection, &options).await
+        check_fields(&row.gvr(), row.rules().selectable(), (&options.labels, &options.fields))?;
+        let (fields, own) = split(row, &options.fields);
+        let options = if own.is_everything() { options } else { unpaged(options) };
+        let selection = Selection::new(storage, row.namespaced, Some(namespace), options.labels.clone(), fields);
+        let list = list(&self.cache, storage, &selection, &options).await?;
+        self.select(row, list, &own).await
     }
 
     async fn create(&self, writer: &Writer<'_>, object: Value, options: &WriteOptions) -> Result<Reply, ApiError> {
         match (writer.row.plural, writer.subresource) {
             ("pods", "binding") => writer.bind(object, options).await,
             ("bindings", "") if writer.row.group.is_empty() => {
-                let (row, storage) = self.find(&Gvr::new("", "v1", "pods"))?;
+                let (row, storage) = &self.find(&self.resources(), &Gvr::new("", "v1", "pods"))?;
                 Writer { row, storage, subresource: "binding", ..*writer }.bind(object, options).await
             }
             ("pods", "eviction") => writer.evict(&object, options).await,

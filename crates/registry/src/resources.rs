@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use kinds::Resource;
 use meta::{Gvk, Gvr};
 
-/// All resources that are served at one time. Immutable: a new custom resource makes a new table.
+/// All resources that are served at one time, the custom ones last and a group's preferred version first. Immutable: a new
+/// custom resource makes a new table; what its definition says is in [`Resource::custom`].
 #[derive(Clone, Default)]
 pub struct Resources {
     rows: Vec<Resource>,
@@ -19,7 +20,7 @@ impl Resources {
         let rows: Vec<Resource> = rows.into_iter().collect();
         let mut table = Self::default();
         for (index, row) in rows.iter().enumerate() {
-            table.by_gvr.insert(row.gvr(), index);
+            table.by_gvr.entry(row.gvr()).or_insert(index);
             table.by_gvk.entry(row.gvk()).or_insert(index);
         }
         Self { rows, ..table }

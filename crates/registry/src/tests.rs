@@ -11,7 +11,7 @@ use meta::{
 };
 use serde_json::{Value, json};
 
-use crate::{Registry, RegistryConfig, Resources};
+use crate::{Converter, Reader, Registry, RegistryConfig, Resources};
 
 mod lists;
 mod watches;
@@ -63,6 +63,17 @@ fn row(kind: &'static str, plural: &'static str, namespaced: bool, rules: &'stat
         columns: &[],
         storage: ("", plural),
         rules,
+        custom: None,
+    }
+}
+
+/// Nothing here has versions.
+struct NoConversion;
+
+#[async_trait::async_trait]
+impl Converter for NoConversion {
+    async fn convert(&self, _: &Value, _: Vec<Value>, _: &str, _: &dyn Reader) -> Result<Vec<Value>, String> {
+        Err("there is no webhook".to_owned())
     }
 }
 
@@ -85,6 +96,7 @@ impl Fixture {
             settings: Settings { allow_privileged: true },
             admission: Vec::new(),
             resources: Resources::new(rows),
+            converter: Arc::new(NoConversion),
         })
         .await
         .expect("a registry");

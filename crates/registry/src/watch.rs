@@ -32,9 +32,9 @@ const BOOKMARK_PERIOD: Duration = Duration::from_secs(60);
 pub struct WatchStream(BoxStream<'static, Result<WatchEvent, ApiError>>);
 
 impl WatchStream {
-    /// The same with each event changed.
-    pub(crate) fn map_events(self, change: impl Fn(WatchEvent) -> WatchEvent + Send + 'static) -> Self {
-        Self(self.0.map(move |event| event.map(&change)).boxed())
+    /// A watch of these events.
+    pub(crate) fn new(events: impl Stream<Item = Result<WatchEvent, ApiError>> + Send + 'static) -> Self {
+        Self(events.boxed())
     }
 }
 
@@ -66,6 +66,20 @@ pub(crate) struct WatchParts {
     pub(crate) stopped: Receiver<bool>,
     /// The instant that bookmarks are counted from.
     pub(crate) epoch: Instant,
+}
+
+impl WatchParts {
+    /// The objects that a watch with these options doesn't begin with, though they were there.
+    pub(crate) fn before(&self, options: &WatchOptions) -> Vec<Arc<Object>> {
+        let asked = parse_revision(&options.resource_version).ok().flatten().filter(|revision| *revision > 0);
+        let map = match (options.send_initial_events, asked) {
+            (Some(true), _) | (None, None) => return Vec::new(),
+            (Some(false) | None, Some(revision)) => self.storage.at(revision),
+            (Some(false), None) => Some(newest(&self.cache, &self.storage).0),
+        };
+        let objects = map.iter().flat_map(|map| map.beneath(&self.selection.prefix));
+        objects.filter(|(key, object)| self.selection.matches(key, object)).map(|(_, object)| object.clone()).collect()
+    }
 }
 
 /// Begins a watch.

@@ -51,7 +51,7 @@ pub(crate) fn table<'a>(
 
 fn table_row(row: &Resource, object: &Object, options: &TableOptions) -> Value {
     let value = object.value();
-    let mut cells = json!({"cells": row.rules.row(&value, options.now)});
+    let mut cells = json!({"cells": row.rules().row(&value, options.now)});
     match options.include {
         Include::Nothing => {}
         Include::Metadata => cells["object"] = partial(&value),

@@ -86,6 +86,7 @@ impl ControlPlane {
             settings: kinds::Settings { allow_privileged: options.allow_privileged },
             admission: admission::all(),
             resources: Resources::builtin(),
+            converter: Arc::new(admission::WebhookConverter),
         });
         let registry = registry.await.context("open the registry")?;
         bootstrap(&registry).await?;
@@ -107,6 +108,7 @@ impl ControlPlane {
 
     fn start_controllers(&self, layout: &Layout) {
         let door = Arc::clone(&self.door);
+        let registry = Arc::clone(&self.registry);
         let deletable = |row: &&kinds::Resource| {
             row.namespaced && row.verbs.contains(&"deletecollection") && row.storage.0 == row.group
         };
@@ -115,8 +117,12 @@ impl ControlPlane {
             client: Box::new(move |name| {
                 Client::new(Local::new(&door, UserInfo::service_account("kube-system", name)))
             }),
+            api_server: self.client(UserInfo::new("system:apiserver", &["system:masters"])),
+            clock: Arc::clone(&self.clock),
             root_ca: self.pki.cluster.certificate_pem().to_owned(),
-            namespaced: self.registry.resources().iter().filter(deletable).map(kinds::Resource::gvr).collect(),
+            namespaced: Arc::new(move || {
+                registry.resources().iter().filter(deletable).map(kinds::Resource::gvr).collect()
+            }),
             volumes: layout.volumes(),
         };
         for controller in controllers::all(&context) {

@@ -9,9 +9,10 @@ mod map;
 mod storage;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
+use kinds::Resource;
 use meta::Object;
 use store::{Batch, Change, Entry, Key};
 use tokio::sync::watch;
@@ -20,15 +21,18 @@ pub(crate) use self::feed::Feed;
 pub(crate) use self::history::Change as ObjectChange;
 pub(crate) use self::map::Map;
 pub(crate) use self::storage::{Storage, at_revision, encode};
+use crate::custom::{DEFINITIONS, Definitions};
 use crate::resources::Resources;
 
 /// What all keys begin with.
 pub(crate) const ROOT: &str = "/registry/";
 
-/// All resources' caches.
+/// All resources' caches, and the table of what is served.
 pub(crate) struct Cache {
     /// By `core/pods` and the like.
-    storages: HashMap<String, Arc<Storage>>,
+    storages: RwLock<HashMap<String, Arc<Storage>>>,
+    definitions: Mutex<Definitions>,
+    served: watch::Sender<Arc<Resources>>,
     reached: watch::Sender<u64>,
 }
 
@@ -40,7 +44,7 @@ pub(crate) fn place(group: &str, resource: &str) -> String {
 
 impl Cache {
     /// Empty caches for all that is stored.
-    pub(crate) fn new(resources: &Resources) -> Self {
+    pub(crate) fn new(resources: Resources) -> Self {
         let mut storages = HashMap::new();
         for row in resources.iter() {
             let place = place(row.storage.0, row.storage.1);
@@ -50,12 +54,56 @@ impl Cache {
                 storages.insert(place, Arc::new(storage));
             }
         }
-        Self { storages, reached: watch::Sender::new(0) }
+        let resources = Arc::new(resources);
+        Self {
+            storages: RwLock::new(storages),
+            definitions: Mutex::new(Definitions::new(resources.clone())),
+            served: watch::Sender::new(resources),
+            reached: watch::Sender::new(0),
+        }
     }
 
     /// The cache of a stored resource.
-    pub(crate) fn storage(&self, group: &str, resource: &str) -> Option<&Arc<Storage>> {
-        self.storages.get(&place(group, resource))
+    pub(crate) fn storage(&self, group: &str, resource: &str) -> Option<Arc<Storage>> {
+        self.storages.read().unwrap_or_else(PoisonError::into_inner).get(&place(group, resource)).cloned()
+    }
+
+    /// The cache of a resource that is served: a custom one gets its own when it is first asked for.
+    pub(crate) fn storage_of(&self, row: &Resource) -> Arc<Storage> {
+        self.at_place(&place(row.storage.0, row.storage.1))
+    }
+
+    fn at_place(&self, place: &str) -> Arc<Storage> {
+        if let Some(storage) = self.storages.read().unwrap_or_else(PoisonError::into_inner).get(place) {
+            return storage.clone();
+        }
+        let mut storages = self.storages.write().unwrap_or_else(PoisonError::into_inner);
+        let storage = storages.entry(place.to_owned()).or_insert_with(|| {
+            // Custom resources bring the fields that selectors ask for with each version, not with the stored form.
+            let storage = Storage::new(format!("{ROOT}{place}/"), kinds::without_rules());
+            storage.load([], self.revision());
+            Arc::new(storage)
+        });
+        storage.clone()
+    }
+
+    /// What is served now.
+    pub(crate) fn resources(&self) -> Arc<Resources> {
+        self.served.borrow().clone()
+    }
+
+    /// Shows what is served, as it changes.
+    pub(crate) fn served(&self) -> watch::Receiver<Arc<Resources>> {
+        self.served.subscribe()
+    }
+
+    /// Makes the table anew from the definitions that there are.
+    fn define(&self) {
+        let Some(storage) = self.storage(DEFINITIONS.0, DEFINITIONS.1) else { return };
+        let (map, _) = storage.newest();
+        let mut definitions = self.definitions.lock().unwrap_or_else(PoisonError::into_inner);
+        let table = definitions.table(map.from("").map(|(_, object)| object));
+        self.served.send_replace(Arc::new(table));
     }
 
     /// The revision that everything has reached.
@@ -79,41 +127,53 @@ impl Cache {
 
     /// Begins anew with all entries of the store at `revision`.
     fn load(&self, entries: Vec<Entry>, revision: u64) {
-        let mut objects: HashMap<&str, Vec<(Key, Arc<Object>)>> = HashMap::new();
+        let mut objects: HashMap<String, Vec<(Key, Arc<Object>)>> = HashMap::new();
         for entry in entries {
-            let Some((name, storage)) = self.of_key(&entry.key) else { continue };
-            if let Some(object) = decode(storage, &entry) {
-                objects.entry(name).or_default().push((entry.key, Arc::new(object)));
+            let Some(place) = place_of(&entry.key) else { continue };
+            if let Some(object) = decode(&self.at_place(place), &entry) {
+                match objects.get_mut(place) {
+                    Some(own) => own.push((entry.key, Arc::new(object))),
+                    None => drop(objects.insert(place.to_owned(), vec![(entry.key, Arc::new(object))])),
+                }
             }
         }
-        for (name, storage) in &self.storages {
-            storage.load(objects.remove(name.as_str()).unwrap_or_default(), revision);
+        for (name, storage) in self.storages.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            storage.load(objects.remove(name).unwrap_or_default(), revision);
         }
+        self.define();
         self.reached.send_replace(revision);
     }
 
     /// Takes in what one commit changed.
     fn apply(&self, batch: Batch, now: Instant) {
+        let definitions = [ROOT, &place(DEFINITIONS.0, DEFINITIONS.1), "/"].concat();
+        let mut defined = false;
         for change in batch.changes {
-            let Some((_, storage)) = self.of_key(change.key()) else { continue };
+            let Some(place) = place_of(change.key()) else { continue };
+            let storage = self.at_place(place);
+            defined |= change.key().starts_with(&definitions);
             match change {
                 Change::Put(entry) => {
-                    if let Some(object) = decode(storage, &entry) {
+                    if let Some(object) = decode(&storage, &entry) {
                         storage.put(entry.key, Arc::new(object), now);
                     }
                 }
                 Change::Delete { key, .. } => storage.delete(key, batch.revision.0, now),
             }
         }
+        if defined {
+            self.define();
+        }
         self.reached.send_replace(batch.revision.0);
     }
+}
 
-    fn of_key(&self, key: &str) -> Option<(&str, &Arc<Storage>)> {
-        let rest = key.strip_prefix(ROOT)?;
-        let slash = rest.find('/')?;
-        let end = slash + 1 + rest[slash + 1..].find('/')?;
-        self.storages.get_key_value(&rest[..end]).map(|(name, storage)| (name.as_str(), storage))
-    }
+/// The place in a key: `apps/deployments` of `/registry/apps/deployments/default/a`.
+fn place_of(key: &str) -> Option<&str> {
+    let rest = key.strip_prefix(ROOT)?;
+    let slash = rest.find('/')?;
+    let end = slash + 1 + rest[slash + 1..].find('/')?;
+    Some(&rest[..end])
 }
 
 fn decode(storage: &Storage, entry: &Entry) -> Option<Object> {

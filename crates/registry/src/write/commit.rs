@@ -10,7 +10,6 @@ use store::{Commit, CommitError, Durability, Expect, Key, Op, Revision};
 
 use super::{Failure, Writer};
 use crate::cache::encode;
-use crate::view::{is_view, stored};
 
 /// Upstream's default for events.
 const EVENT_TTL: Duration = Duration::from_secs(3600);
@@ -21,7 +20,7 @@ const MAX_OBJECT: usize = 1_572_864;
 impl Writer<'_> {
     /// Stores a document at `key` if `expect` holds, and answers the object it became.
     pub(super) async fn put(&self, key: Key, value: &Value, expect: Expect) -> Result<Arc<Object>, Failure> {
-        let bytes = if is_view(self.row) { encode(&stored(self.row, value)) } else { encode(value) };
+        let bytes = encode(&self.registry.stored(self.row, value).await?);
         if bytes.len() > MAX_OBJECT {
             let text = "Request entity too large: etcdserver: request is too large";
             return Err(ApiError::new(Reason::RequestEntityTooLarge, text).into());

@@ -20,7 +20,7 @@ impl Writer<'_> {
     pub(crate) async fn create(&self, mut object: Value, options: &WriteOptions) -> Result<Reply, ApiError> {
         self.check_kind(&mut object)?;
         self.place(&mut object)?;
-        self.row.rules.default(&mut object);
+        self.row.rules().default(&mut object);
         self.own_fields(None, &mut object, options);
         self.create_managed(Wanted { value: object, warnings: Vec::new() }, options).await
     }
@@ -28,11 +28,12 @@ impl Writer<'_> {
     /// Makes an object whose fields have their managers.
     pub(super) async fn create_managed(&self, wanted: Wanted, options: &WriteOptions) -> Result<Reply, ApiError> {
         let Wanted { value: object, warnings } = wanted;
+        self.check_going()?;
         let attributes = self.attributes(Operation::Create, text(&object, "/metadata/name"), options.dry_run);
         let mut request = Request { attributes, object, old: None, delete: None, warnings };
         self.fill(&mut request.object)?;
         if self.mutate(&mut request).await? {
-            self.row.rules.default(&mut request.object);
+            self.row.rules().default(&mut request.object);
         }
         let base = text(&request.object, "/metadata/generateName").to_owned();
         let generated = !base.is_empty() && text(&request.object, "/metadata/name").is_empty();
@@ -41,6 +42,7 @@ impl Writer<'_> {
                 metadata(&mut request.object).insert("name".to_owned(), json!(generate(&base)));
             }
             if let Some(object) = self.attempt_create(&mut request, options).await? {
+                request.warnings.extend(self.row.rules().warnings(&request.object, None));
                 return Ok(Reply::Object { object, created: true, warnings: request.warnings });
             }
         }
@@ -58,7 +60,7 @@ impl Writer<'_> {
         options: &WriteOptions,
     ) -> Result<Option<Arc<Object>>, ApiError> {
         let object = &mut request.object;
-        self.row.rules.prepare_create(object);
+        self.row.rules().prepare_create(object);
         let name = text(object, "/metadata/name").to_owned();
         self.validate_new(object, &name)?;
         request.attributes.name.clone_from(&name);
@@ -75,8 +77,19 @@ impl Writer<'_> {
         }
     }
 
+    /// Nothing new is made of a resource whose definition is being deleted.
+    fn check_going(&self) -> Result<(), ApiError> {
+        if !self.row.custom.as_ref().is_some_and(|custom| custom.terminating) {
+            return Ok(());
+        }
+        let text = "create not allowed while custom resource definition is terminating";
+        let mut error = ApiError::method_not_supported(&self.row.gvr(), "create");
+        error.message = text.to_owned();
+        Err(error)
+    }
+
     fn validate_new(&self, object: &Value, name: &str) -> Result<(), ApiError> {
-        let mut errors = self.row.rules.validate(object, &self.registry.settings);
+        let mut errors = self.row.rules().validate(object, &self.registry.settings);
         errors.extend(crate::metadata::validate(object, self.row));
         if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), name, &errors)) }
     }

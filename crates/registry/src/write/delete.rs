@@ -11,7 +11,6 @@ use super::deletion::{Deletion, plan, plan_namespace};
 use super::fields::texts;
 use super::{Failure, Writer, unstored};
 use crate::cache::at_revision;
-use crate::view::document;
 
 /// So often a deletion that doesn't name a revision is tried again.
 const ATTEMPTS: usize = 16;
@@ -94,9 +93,13 @@ impl Writer<'_> {
 
     async fn attempt_delete(&self, old: &Arc<Object>, options: &DeleteOptions) -> Result<Deleted, Failure> {
         self.check_preconditions(old, options)?;
-        let value = document(self.row, old);
+        let value = self.registry.document(self.row, old).await?;
         let name = &old.metadata.name;
         self.admit_deletion(&value, name, options).await?;
+        let mut value = value;
+        if !old.metadata.is_terminating() {
+            self.row.rules().prepare_delete(&mut value, &meta::format_time(self.registry.clock.now()));
+        }
         match self.plan(&value, options) {
             Deletion::Pending => Ok(Deleted { object: old.clone(), gone: false }),
             Deletion::Remove if options.dry_run => Ok(Deleted { object: old.clone(), gone: true }),
@@ -115,7 +118,7 @@ impl Writer<'_> {
     fn plan(&self, object: &Value, options: &DeleteOptions) -> Deletion {
         let now = self.registry.clock.now();
         let held = self.row.storage == ("", "namespaces") && !texts(object, "/spec/finalizers").is_empty();
-        if held { plan_namespace(object, options, now) } else { plan(object, self.row.rules, options, now) }
+        if held { plan_namespace(object, options, now) } else { plan(object, self.row.rules(), options, now) }
     }
 
     fn check_preconditions(&self, old: &Object, options: &DeleteOptions) -> Result<(), ApiError> {

@@ -23,7 +23,7 @@ use store::Key;
 use crate::admission::{Attributes, Operation, Request};
 use crate::cache::Storage;
 use crate::registry::Registry;
-use crate::view::{is_view, stored};
+use crate::view::is_view;
 
 pub(crate) use self::update::Source;
 
@@ -137,9 +137,15 @@ impl Writer<'_> {
 
 /// An object that is shown and never stored: the outcome of a dry run.
 fn unstored(writer: &Writer<'_>, value: &Value) -> Result<Arc<Object>, ApiError> {
-    let value = if is_view(writer.row) { &stored(writer.row, value) } else { value };
+    let value = if is_view(writer.row) { &to_stored(writer.row, value) } else { value };
     let object = Object::from_value(value).map_err(ApiError::internal)?;
     Ok(Arc::new(writer.storage.indexed(object)))
+}
+
+fn to_stored(row: &Resource, value: &Value) -> Value {
+    let mut stored = value.clone();
+    row.rules.to_stored(&mut stored);
+    stored
 }
 
 fn plain(text: &str) -> ApiError {

@@ -85,7 +85,7 @@ impl Writer<'_> {
         let applied =
             self.writing(&now, options, |writing| writing.apply(before.unwrap_or(&Value::Null), given, options.force))?;
         let mut wanted = self.decoded(applied, patch, options.field_validation)?;
-        self.row.rules.default(&mut wanted.value);
+        self.row.rules().default(&mut wanted.value);
         Ok(wanted)
     }
 

@@ -14,7 +14,6 @@ use super::patch::Wanted;
 use super::{Failure, Writer, unstored};
 use crate::admission::{Operation, Request};
 use crate::cache::at_revision;
-use crate::view::document;
 
 /// So often a write that doesn't name a revision is tried again.
 const ATTEMPTS: usize = 16;
@@ -91,13 +90,13 @@ impl Writer<'_> {
     }
 
     async fn attempt(&self, old: &Arc<Object>, source: &Source, options: &WriteOptions) -> Result<Reply, Failure> {
-        let before = document(self.row, old);
+        let before = self.registry.document(self.row, old).await?;
         let Wanted { value: new, warnings } = self.wanted(&before, source, options)?;
         self.check_revision(old, &new, source)?;
         let attributes = self.attributes(Operation::Update, self.name, options.dry_run);
         let mut request = Request { attributes, object: new, old: Some(&before), delete: None, warnings };
         if self.mutate(&mut request).await? {
-            self.row.rules.default(&mut request.object);
+            self.row.rules().default(&mut request.object);
         }
         self.prepare(&mut request.object, &before)?;
         self.validate_change(&request.object, &before)?;
@@ -113,6 +112,7 @@ impl Writer<'_> {
         } else {
             self.put(self.key(self.name), new, Expect::Revision(Revision(old.revision))).await?
         };
+        request.warnings.extend(self.row.rules().warnings(&request.object, Some(&before)));
         Ok(Reply::Object { object, created: false, warnings: request.warnings })
     }
 
@@ -127,7 +127,7 @@ impl Writer<'_> {
         self.check_kind(new)?;
         self.check_name(new)?;
         self.place(new)?;
-        self.row.rules.default(new);
+        self.row.rules().default(new);
         self.own_fields(Some(before), new, options);
         Ok(wanted)
     }
@@ -181,7 +181,7 @@ impl Writer<'_> {
         if self.subresource == "finalize" {
             finalize(new, before);
         } else {
-            self.row.rules.prepare_update(new, before, self.part());
+            self.row.rules().prepare_update(new, before, self.part());
         }
         // Compat: what says who and since when never changes; a deletion under way is not taken back.
         carry(new, &["resourceVersion", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]);
@@ -203,7 +203,7 @@ impl Writer<'_> {
 
     fn validate_change(&self, new: &Value, before: &Value) -> Result<(), ApiError> {
         let mut errors = crate::metadata::validate_update(new, before);
-        errors.extend(self.row.rules.validate_update(new, before, self.part(), &self.registry.settings));
+        errors.extend(self.row.rules().validate_update(new, before, self.part(), &self.registry.settings));
         if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), self.name, &errors)) }
     }
 

@@ -1,0 +1,5 @@
+//! Webhooks: programs elsewhere that convert objects.
+
+mod conversion;
+
+pub use conversion::WebhookConverter;
