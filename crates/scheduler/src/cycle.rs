@@ -1,60 +1,147 @@
 //! One pod's choice among the nodes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use meta::Quantity;
-
-use crate::fit::{Candidate, free, reasons, requests};
+use crate::cluster::Cluster;
+use crate::node::NodeInfo;
+use crate::plugins::{self, Events, Prepared, Refusal};
+use crate::pod::PodInfo;
 
 /// What becomes of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
+#[derive(Debug)]
+pub(crate) enum Choice {
     /// It goes to this node.
     Node(String),
-    /// No node fits; the text tells users why.
-    None(String),
+    /// No node fits.
+    None(Failure),
 }
 
-/// The best node for a pod: of those that fit the one with the most left. Pods that have a node count where they are.
-pub fn choose(pod: &Pod, nodes: Vec<Node>, pods: &[Pod]) -> Choice {
-    let total = nodes.len();
-    let mut refused: BTreeMap<String, usize> = BTreeMap::new();
-    let mut best: Option<(i64, String)> = None;
-    for node in nodes {
-        let name = node.metadata.name.clone().unwrap_or_default();
-        let there = |other: &&Pod| other.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&name);
-        let candidate = Candidate { pods: pods.iter().filter(there).cloned().collect(), node };
-        let why = reasons(pod, &candidate);
-        if why.is_empty() {
-            let score = score(pod, &candidate);
-            if best.as_ref().is_none_or(|(highest, _)| score > *highest) {
-                best = Some((score, name));
+/// Why no node fits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Failure {
+    /// For users, in upstream's words.
+    pub(crate) text: String,
+    /// Nodes with their reasons; none if it was clear without looking at them.
+    pub(crate) refused: BTreeMap<String, Refusal>,
+    /// How many nodes there are.
+    pub(crate) nodes: usize,
+    /// What may change it.
+    pub(crate) events: Events,
+}
+
+/// A filter, with what may change its mind.
+type Filter<'a> = (Events, plugins::Filter<'a>);
+
+/// All filters that have to do with a pod; or why no node can take it.
+fn filters<'a>(pod: &'a PodInfo, cluster: &'a Cluster) -> Result<Vec<Filter<'a>>, (Events, String)> {
+    let mut filters = Vec::new();
+    for plugin in plugins::all() {
+        match plugin.filter(pod, cluster) {
+            Prepared::Skip => {}
+            Prepared::Filter(filter) => filters.push((plugin.events(), filter)),
+            Prepared::Refuse(why) => return Err((plugin.events(), why)),
+        }
+    }
+    Ok(filters)
+}
+
+fn judge(filters: &[Filter<'_>], node: &NodeInfo) -> Option<(Events, Refusal)> {
+    filters.iter().find_map(|(events, filter)| filter(node).map(|refusal| (*events, refusal)))
+}
+
+/// The cluster as it is once pods are there for which room was made, those as important as this one.
+pub(crate) fn with_nominated(cluster: &Cluster, pod: &PodInfo) -> Option<Cluster> {
+    let others = cluster.nominated.values().filter(|other| other.priority >= pod.priority && other.uid() != pod.uid());
+    let mut full: Option<Cluster> = None;
+    for other in others.filter(|other| cluster.nodes.contains_key(&other.nominated)) {
+        full.get_or_insert_with(|| cluster.clone()).add(Arc::clone(other), &other.nominated);
+    }
+    full
+}
+
+/// Why one node can't take a pod.
+pub(crate) fn refusal(pod: &PodInfo, cluster: &Cluster, node: &str) -> Option<Refusal> {
+    let judged = |cluster: &Cluster| {
+        let filters = match filters(pod, cluster) {
+            Ok(filters) => filters,
+            Err((_, why)) => return Refusal::lasting(&why),
+        };
+        judge(&filters, cluster.nodes.get(node)?).map(|(_, refusal)| refusal)
+    };
+    with_nominated(cluster, pod).and_then(|full| judged(&full)).or_else(|| judged(cluster))
+}
+
+/// The best node for a pod.
+pub(crate) fn choose(pod: &PodInfo, cluster: &Cluster) -> Choice {
+    let nodes = cluster.known().count();
+    if nodes == 0 {
+        let text = "no nodes available to schedule pods".to_owned();
+        return Choice::None(Failure { text, events: Events::NODE_ADDED, ..Failure::default() });
+    }
+    let full = with_nominated(cluster, pod);
+    let both =
+        filters(pod, cluster).and_then(|now| Ok((now, full.as_ref().map(|full| filters(pod, full)).transpose()?)));
+    let (now, then) = match both {
+        Ok((now, then)) => (now, then.unwrap_or_default()),
+        Err((events, why)) => {
+            let text = format!("0/{nodes} nodes are available: {why}.");
+            return Choice::None(Failure { text, nodes, events, ..Failure::default() });
+        }
+    };
+    let mut failure = Failure { nodes, ..Failure::default() };
+    let mut fitting = Vec::new();
+    for node in cluster.known() {
+        let later = full.as_ref().and_then(|full| full.nodes.get(&node.name)).unwrap_or(node);
+        match judge(&then, later).or_else(|| judge(&now, node)) {
+            None => fitting.push(Arc::clone(node)),
+            Some((events, refusal)) => {
+                failure.events = failure.events.or(events);
+                failure.refused.insert(node.name.clone(), refusal);
             }
         }
-        why.into_iter().for_each(|reason| *refused.entry(reason).or_default() += 1);
     }
-    match best {
-        Some((_, name)) => Choice::Node(name),
-        None if total == 0 => Choice::None("no nodes available to schedule pods".to_owned()),
-        None => {
-            let list: Vec<String> = refused.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
-            Choice::None(format!("0/{total} nodes are available: {}.", list.join(", ")))
-        }
+    if let Some(best) = best(pod, cluster, &fitting) {
+        return Choice::Node(best);
     }
+    failure.text = text(nodes, failure.refused.values());
+    Choice::None(failure)
 }
 
-/// The share of CPU and memory that would be left, in percent, together.
-fn score(pod: &Pod, candidate: &Candidate) -> i64 {
-    let (free, wanted) = (free(candidate), requests(pod));
-    let allocatable = candidate.node.status.as_ref().and_then(|status| status.allocatable.clone()).unwrap_or_default();
-    let share = |name: &str| {
-        let all = allocatable.get(name).and_then(|amount| amount.0.parse::<Quantity>().ok()).unwrap_or(Quantity::ZERO);
-        let left =
-            free.get(name).copied().unwrap_or(Quantity::ZERO) - wanted.get(name).copied().unwrap_or(Quantity::ZERO);
-        if all.is_zero() { 0 } else { i128::from(left.milli_value()) * 100 / i128::from(all.milli_value().max(1)) }
-    };
-    i64::try_from(share("cpu") + share("memory")).unwrap_or(0)
+/// `0/3 nodes are available: 1 …, 2 ….`
+pub(crate) fn text<'a>(nodes: usize, refusals: impl Iterator<Item = &'a Refusal>) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for reason in refusals.flat_map(|refusal| &refusal.reasons) {
+        *counts.entry(reason).or_default() += 1;
+    }
+    let mut list: Vec<String> = counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    list.sort_unstable();
+    if list.is_empty() {
+        return format!("0/{nodes} nodes are available:");
+    }
+    format!("0/{nodes} nodes are available: {}.", list.join(", "))
+}
+
+/// The node where room was made, if it fits; else the one that plugins like best.
+fn best(pod: &PodInfo, cluster: &Cluster, fitting: &[Arc<NodeInfo>]) -> Option<String> {
+    if let Some(node) = fitting.iter().find(|node| node.name == pod.nominated) {
+        return Some(node.name.clone());
+    }
+    if let [only] = fitting {
+        return Some(only.name.clone());
+    }
+    let mut totals = vec![0; fitting.len()];
+    for plugin in plugins::all() {
+        if let Some(scores) = plugin.score(pod, cluster, fitting) {
+            totals.iter_mut().zip(scores).for_each(|(total, score)| *total += score * plugin.weight());
+        }
+    }
+    let most = totals.iter().max()?;
+    let best: Vec<&Arc<NodeInfo>> =
+        fitting.iter().zip(&totals).filter(|(_, total)| *total == most).map(|(node, _)| node).collect();
+    // Of several as good, pods take different ones.
+    let any = pod.uid().bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+    best.get(any % best.len()).map(|node| node.name.clone())
 }
 
 #[cfg(test)]
@@ -62,35 +149,76 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::testing::{cluster, node, pod};
 
-    fn node(name: &str, cpu: &str, spec: Value) -> Node {
-        let amounts = json!({"cpu": cpu, "memory": "8Gi", "pods": "2"});
-        let value = json!({"metadata": {"name": name, "labels": {"disk": name}}, "spec": spec, "status": {"allocatable": amounts}});
-        serde_json::from_value(value).expect("a node")
+    /// Where a pod goes, or why nowhere, among nodes `a` (2 CPUs), `b` (4) and `c` (9, tainted).
+    fn check(spec: Value, placed: &[(Value, &str)], expected: &str) {
+        let taint = json!({"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]});
+        let nodes = [node("a", "2", json!({})), node("b", "4", json!({})), node("c", "9", taint)];
+        let found = match choose(&pod("p", spec.clone()), &cluster(nodes, placed)) {
+            Choice::Node(name) => name,
+            Choice::None(failure) => failure.text,
+        };
+        assert_eq!(found, expected, "{spec}");
     }
 
-    fn pod(cpu: &str, spec: Value) -> Pod {
-        let mut value = json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}});
-        value["spec"].as_object_mut().expect("a spec").extend(spec.as_object().cloned().expect("fields"));
-        serde_json::from_value(value).expect("a pod")
+    fn asks(cpu: &str) -> Value {
+        json!({"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]})
+    }
+
+    fn with(mut spec: Value, more: Value) -> Value {
+        let fields = more.as_object().cloned().unwrap_or_default();
+        spec.as_object_mut().expect("a spec").extend(fields);
+        spec
     }
 
     #[test]
     fn the_emptiest_node_that_fits_is_chosen() {
-        let taint = json!({"taints": [{"key": "k", "value": "v", "effect": "NoSchedule"}]});
-        let nodes = || vec![node("a", "2", json!({})), node("b", "4", json!({})), node("c", "9", taint.clone())];
-        let there = |name: &str| pod("1", json!({"nodeName": name}));
-        let check = |pod: Pod, pods: &[Pod], expected: Choice| assert_eq!(choose(&pod, nodes(), pods), expected);
-        let on = |name: &str| Choice::Node(name.to_owned());
-        check(pod("1", json!({})), &[], on("b"));
-        check(pod("1", json!({})), &[there("b"), there("b")], on("a"));
-        check(pod("1", json!({"nodeSelector": {"disk": "a"}})), &[], on("a"));
-        check(pod("1", json!({"tolerations": [{"operator": "Exists"}]})), &[], on("c"));
-        let text = "0/3 nodes are available: 2 Insufficient cpu, 1 node(s) had untolerated taint(s) {k: v}.";
-        check(pod("5", json!({})), &[], Choice::None(text.to_owned()));
-        assert_eq!(
-            choose(&pod("1", json!({})), Vec::new(), &[]),
-            Choice::None("no nodes available to schedule pods".to_owned())
-        );
+        check(asks("1"), &[], "b");
+        check(asks("1"), &[(asks("3"), "b")], "a");
+        check(with(asks("1"), json!({"nodeSelector": {"name": "a"}})), &[], "a");
+        check(with(asks("1"), json!({"tolerations": [{"operator": "Exists"}]})), &[], "c");
+        let text = "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu.";
+        check(asks("5"), &[], text);
+    }
+
+    #[test]
+    fn ports_meet_on_all_addresses() {
+        let port = |address: &str, protocol: &str| {
+            let port = json!({"containerPort": 80, "hostPort": 80, "hostIP": address, "protocol": protocol});
+            json!({"containers": [{"name": "c", "ports": [port]}], "nodeSelector": {"name": "a"}})
+        };
+        let refused = "0/3 nodes are available: 1 node(s) didn't have free ports for the requested pod ports, 1 node(s) didn't \
+                       match Pod's node affinity/selector, 1 node(s) had untolerated taint(s).";
+        check(port("127.0.0.1", "TCP"), &[(port("", "TCP"), "a")], refused);
+        check(port("0.0.0.0", "TCP"), &[(port("127.0.0.1", "TCP"), "a")], refused);
+        check(port("127.0.0.1", "UDP"), &[(port("", "TCP"), "a")], "a");
+        check(port("127.0.0.1", "TCP"), &[(port("127.0.0.2", "TCP"), "a")], "a");
+    }
+
+    #[test]
+    fn pods_keep_to_each_other_or_apart() {
+        let term = json!({"topologyKey": "name", "labelSelector": {"matchLabels": {"pod": "other"}}});
+        let rule = |kind: &str| json!({"affinity": {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term.clone()]}}});
+        check(with(asks("1"), rule("podAffinity")), &[(asks("1"), "a")], "a");
+        check(with(asks("1"), rule("podAntiAffinity")), &[(asks("1"), "b")], "a");
+        let nowhere =
+            "0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 node(s) didn't match pod affinity rules.";
+        check(with(asks("1"), rule("podAffinity")), &[], nowhere);
+    }
+
+    #[test]
+    fn pods_are_spread() {
+        let spread = json!({"topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "name",
+            "whenUnsatisfiable": "DoNotSchedule", "nodeTaintsPolicy": "Honor",
+            "labelSelector": {"matchExpressions": [{"key": "pod", "operator": "Exists"}]}}]});
+        check(with(asks("1"), spread.clone()), &[(asks("1"), "b")], "a");
+        check(with(asks("1"), spread), &[(asks("1"), "a")], "b");
+    }
+
+    #[test]
+    fn claims_must_be_there() {
+        let volume = json!({"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "x"}}]});
+        check(with(asks("1"), volume), &[], "0/3 nodes are available: persistentvolumeclaim \"x\" not found.");
     }
 }

@@ -1,226 +1,271 @@
-//! Carries the cycle's choices out.
+//! Follows the cluster, tries one pod after the other, and has the outcome carried out.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use client::{Client, Informer, Recorder, Subject};
-use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
-use meta::{ApiError, Call, Clock, Gvr, Object, Reason, ResourcePath, WriteOptions, format_time};
-use serde_json::{Value, json};
+use client::{Client, Index, Informer, Recorder};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use meta::{ApiError, Clock, Gvr, Object};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::cycle::{Choice, choose};
+use crate::cycle::{Choice, Failure, choose};
+use crate::outcome::Hands;
+use crate::plugins::volumes::decide;
+use crate::pod::PodInfo;
+use crate::preemption::{Budget, Candidate, Preemption, preempt};
+use crate::queue::Queue;
+use crate::state::{NAME, State, Turn};
 
-/// Pods name it in `schedulerName`.
-const NAME: &str = "default-scheduler";
+/// What carrying out came to.
+enum Done {
+    /// A pod was bound, or not.
+    Bound(Arc<PodInfo>, Result<(), ApiError>),
+    /// Something else was done.
+    Other,
+}
 
 /// A running scheduler.
 pub struct Scheduler {
-    client: Client,
-    clock: Arc<dyn Clock>,
-    recorder: Recorder,
-    pods: Informer,
-    nodes: Informer,
-    claims: Informer,
-    /// Pods that were bound by us and are not seen bound yet: they count as bound.
-    assumed: BTreeMap<String, Pod>,
+    hands: Hands,
+    sources: Sources,
+    state: State,
+    queue: Queue,
+    under_way: JoinSet<Done>,
 }
 
-fn pods() -> Gvr {
-    Gvr::new("", "v1", "pods")
+struct Sources {
+    pods: Informer,
+    nodes: Informer,
+    namespaces: Informer,
+    claims: Informer,
+    volumes: Informer,
+    classes: Informer,
+    budgets: Informer,
+}
+
+impl Sources {
+    fn all(&self) -> [&Informer; 7] {
+        [&self.pods, &self.nodes, &self.namespaces, &self.claims, &self.volumes, &self.classes, &self.budgets]
+    }
 }
 
 impl Scheduler {
     /// Begins to follow pods and nodes.
     pub fn new(client: Client, clock: Arc<dyn Clock>) -> Self {
-        let informer = |resource: &str| Informer::new(client.clone(), Gvr::new("", "v1", resource));
+        let informer = |group: &str, resource: &str| Informer::new(client.clone(), Gvr::new(group, "v1", resource));
+        let sources = Sources {
+            pods: informer("", "pods"),
+            nodes: informer("", "nodes"),
+            namespaces: informer("", "namespaces"),
+            claims: informer("", "persistentvolumeclaims"),
+            volumes: informer("", "persistentvolumes"),
+            classes: informer("storage.k8s.io", "storageclasses"),
+            budgets: informer("policy", "poddisruptionbudgets"),
+        };
         let recorder = Recorder::new(client.clone(), NAME, "", Arc::clone(&clock));
-        let (pods, nodes, claims) = (informer("pods"), informer("nodes"), informer("persistentvolumeclaims"));
-        Self { client, clock, recorder, pods, nodes, claims, assumed: BTreeMap::new() }
+        let hands = Hands { client, clock, recorder, claims: sources.claims.clone() };
+        Self { hands, sources, state: State::default(), queue: Queue::default(), under_way: JoinSet::new() }
     }
 
     /// Schedules until `stop`.
     pub async fn run(mut self, stop: CancellationToken) {
-        let (mut pods, mut nodes, mut claims) =
-            (self.pods.subscribe(), self.nodes.subscribe(), self.claims.subscribe());
-        let mut waiting = BTreeSet::new();
+        let synced = async {
+            for source in self.sources.all() {
+                source.wait_synced().await;
+            }
+        };
+        tokio::select! {
+            () = synced => {}
+            () = stop.cancelled() => return,
+        }
+        let mut changes = self.sources.all().map(Informer::subscribe);
+        while !stop.is_cancelled() {
+            let now = self.hands.clock.instant();
+            if let Some(key) = self.pending(&mut changes).await.then(|| self.queue.pop(now)).flatten() {
+                self.try_pod(&key).await;
+                continue;
+            }
+            let due = self.queue.due().unwrap_or(now + Duration::from_secs(3600));
+            tokio::select! {
+                () = stop.cancelled() => break,
+                object = next(&mut changes) => match object {
+                    Some(object) => self.apply(&object).await,
+                    None => break,
+                },
+                Some(done) = self.under_way.join_next() => self.finish(done.unwrap_or(Done::Other)),
+                () = tokio::time::sleep(due.saturating_duration_since(now)) => self.sweep(due).await,
+            }
+        }
+        self.under_way.shutdown().await;
+    }
+
+    /// Takes over everything that happened already, so that the next pod is tried on the newest state.
+    async fn pending(&mut self, changes: &mut [Index; 7]) -> bool {
         loop {
-            let changed = tokio::select! {
-                pod = pods.next() => pod,
-                node = nodes.next() => node,
-                claim = claims.next() => claim,
-                () = stop.cancelled() => return,
-            };
-            let Some(object) = changed else { return };
-            if object.kind() == "Pod" && !self.may_make_room(&object) {
-                self.schedule(&object.metadata.key(), &mut waiting).await;
-                continue;
-            }
-            // Room may have been made: everyone who waits gets another look.
-            for key in waiting.clone() {
-                self.schedule(&key, &mut waiting).await;
-            }
-        }
-    }
-
-    /// Whether a pod's change can help others: it ended or went away.
-    fn may_make_room(&self, pod: &Object) -> bool {
-        let key = pod.metadata.key();
-        let finished = matches!(pod.field("status.phase"), Some("Succeeded" | "Failed"));
-        finished || self.pods.get(&key).is_none()
-    }
-
-    async fn schedule(&mut self, key: &str, waiting: &mut BTreeSet<String>) {
-        self.forget_seen();
-        let pending = self.pods.get(key).filter(|pod| wants_node(pod)).filter(|_| !self.assumed.contains_key(key));
-        let Some(object) = pending else {
-            waiting.remove(key);
-            return;
-        };
-        let waits = match self.attempt(key, &object).await {
-            Ok(bound) => !bound,
-            Err(error) if error.reason == Reason::NotFound || error.reason == Reason::Conflict => false,
-            Err(error) => {
-                tracing::warn!(pod = key, %error, "scheduling failed; tried again with the next change");
-                true
-            }
-        };
-        if waits {
-            waiting.insert(key.to_owned());
-        } else {
-            waiting.remove(key);
-        }
-    }
-
-    /// Whether the pod has a node now.
-    async fn attempt(&mut self, key: &str, object: &Arc<Object>) -> Result<bool, ApiError> {
-        let pod: Pod = object.view().map_err(ApiError::internal)?;
-        if pod.spec.as_ref().is_some_and(|spec| spec.scheduling_gates.as_ref().is_some_and(|gates| !gates.is_empty())) {
-            self.refuse(object, "SchedulingGated", "Scheduling is blocked due to non-empty scheduling gates").await?;
-            return Ok(false);
-        }
-        let nodes: Vec<Node> = self.nodes.list().iter().filter_map(|node| node.view().ok()).collect();
-        match choose(&pod, nodes, &self.bound()) {
-            Choice::None(why) => {
-                self.refuse(object, "Unschedulable", &why).await?;
-                self.recorder.warning(&Subject::of(object), "FailedScheduling", why);
-                Ok(false)
-            }
-            Choice::Node(node) => {
-                if !self.volumes_ready(&pod, object, &node).await? {
-                    return Ok(false);
+            let object = tokio::select! {
+                biased;
+                object = next(changes) => object,
+                Some(done) = self.under_way.join_next() => {
+                    self.finish(done.unwrap_or(Done::Other));
+                    continue;
                 }
-                self.bind(key, pod, object, &node).await?;
-                Ok(true)
-            }
-        }
-    }
-
-    /// Ends the assumption about pods that are seen bound, are gone, or were replaced by others of their name.
-    fn forget_seen(&mut self) {
-        let pods = &self.pods;
-        self.assumed.retain(|key, assumed| pods.get(key).is_some_and(|seen| still_unseen(&seen, assumed)));
-    }
-
-    /// Pods that have a node and have not ended, each once: what is seen bound is not assumed any more.
-    fn bound(&self) -> Vec<Pod> {
-        let lives = |pod: &&Arc<Object>| {
-            let bound = pod.field("spec.nodeName").is_some_and(|node| !node.is_empty());
-            bound && !matches!(pod.field("status.phase"), Some("Succeeded" | "Failed"))
-        };
-        // One snapshot for both: a pod whose binding arrives meanwhile is counted neither twice nor not at all.
-        let all = self.pods.list();
-        let unseen = |pod: &Arc<Object>| {
-            self.assumed.get(&pod.metadata.key()).filter(|assumed| still_unseen(pod, assumed)).cloned()
-        };
-        let assumed: Vec<Pod> = all.iter().filter_map(unseen).collect();
-        all.iter().filter(lives).filter_map(|pod| pod.view().ok()).chain(assumed).collect()
-    }
-
-    /// Whether all claims are bound; those that wait for a node are told which.
-    async fn volumes_ready(&self, pod: &Pod, object: &Object, node: &str) -> Result<bool, ApiError> {
-        let namespace = &object.metadata.namespace;
-        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
-        let names =
-            volumes.filter_map(|volume| volume.persistent_volume_claim.as_ref()).map(|source| &source.claim_name);
-        let mut ready = true;
-        for name in names {
-            let Some(found) = self.claims.get(&format!("{namespace}/{name}")) else {
-                let why = format!(
-                    "0/{} nodes are available: persistentvolumeclaim {name:?} not found.",
-                    self.nodes.list().len()
-                );
-                self.refuse(object, "Unschedulable", &why).await?;
-                self.recorder.warning(&Subject::of(object), "FailedScheduling", why);
-                return Ok(false);
+                () = std::future::ready(()) => return true,
             };
-            let claim: PersistentVolumeClaim = found.view().map_err(ApiError::internal)?;
-            if claim.status.and_then(|status| status.phase).as_deref() == Some("Bound") {
-                continue;
+            match object {
+                Some(object) => self.apply(&object).await,
+                None => return false,
             }
-            ready = false;
-            let path = ResourcePath::object(found_gvr(), namespace, name);
-            let patch = json!({"metadata": {"annotations": {"volume.kubernetes.io/selected-node": node}}});
-            self.client.merge(&path, &patch).await?;
         }
-        Ok(ready)
     }
 
-    async fn bind(&mut self, key: &str, mut pod: Pod, object: &Object, node: &str) -> Result<(), ApiError> {
-        let metadata = &object.metadata;
-        let binding = json!({
-            "kind": "Binding", "apiVersion": "v1",
-            "metadata": {"name": metadata.name, "namespace": metadata.namespace, "uid": metadata.uid},
-            "target": {"kind": "Node", "name": node},
+    async fn apply(&mut self, changed: &Arc<Object>) {
+        let key = changed.metadata.key();
+        let (sources, now) = (&self.sources, self.hands.clock.instant());
+        let read = match changed.kind() {
+            "Pod" => return self.apply_pod(&key).await,
+            "Node" => self.state.node(&key, sources.nodes.get(&key).as_ref()),
+            "PodDisruptionBudget" => return,
+            kind => {
+                let source = match kind {
+                    "Namespace" => &sources.namespaces,
+                    "PersistentVolumeClaim" => &sources.claims,
+                    "PersistentVolume" => &sources.volumes,
+                    _ => &sources.classes,
+                };
+                self.state.other(kind, &key, source.get(&key).as_ref())
+            }
+        };
+        match read {
+            Ok(events) => self.queue.wake(events, now),
+            Err(error) => tracing::warn!(kind = changed.kind(), key, %error, "an object can't be read"),
+        }
+    }
+
+    async fn apply_pod(&mut self, key: &str) {
+        let object = self.sources.pods.get(key);
+        let effect = match self.state.pod(key, object.as_ref()) {
+            Ok(effect) => effect,
+            Err(error) => return tracing::warn!(pod = key, %error, "a pod can't be read"),
+        };
+        match effect.turn {
+            Turn::Same => {}
+            Turn::Try(priority) => self.queue.add(key, priority),
+            Turn::Never => self.queue.remove(key),
+        }
+        self.queue.wake(effect.events, self.hands.clock.instant());
+        let gated = self.state.waiting(key).filter(|pod| !pod.gates.is_empty());
+        if let Some(pod) = gated {
+            let text = "Scheduling is blocked due to non-empty scheduling gates";
+            log(&pod, self.hands.tell(&pod, "SchedulingGated", text, "").await);
+        }
+    }
+
+    async fn try_pod(&mut self, key: &str) {
+        let Some(pod) = self.state.waiting(key) else { return self.queue.remove(key) };
+        match choose(&pod, &self.state.cluster) {
+            Choice::Node(node) => self.place(&pod, node),
+            Choice::None(failure) => self.refuse(&pod, failure).await,
+        }
+    }
+
+    fn place(&mut self, pod: &Arc<PodInfo>, node: String) {
+        let cluster = &self.state.cluster;
+        let steps = cluster.nodes.get(&node).map(|info| decide(pod, cluster, info)).unwrap_or_default();
+        self.state.assume(pod, &node);
+        let (hands, pod) = (self.hands.clone(), Arc::clone(pod));
+        self.under_way.spawn(async move {
+            let bound = hands.bind(&pod, &node, &steps).await;
+            if let Err(error) = &bound {
+                let text = format!("binding rejected: {error}");
+                log(&pod, hands.refuse(&pod, "SchedulerError", &text, "").await);
+            }
+            Done::Bound(pod, bound)
         });
-        let path = ResourcePath::object(pods(), &metadata.namespace, &metadata.name).subresource("binding");
-        // A binding is answered with a Status, not with an object.
-        self.client.call(&path, Call::Create { object: binding, options: WriteOptions::default() }).await?;
-        // Assumed until the pod is seen with its node.
-        if let Some(spec) = &mut pod.spec {
-            spec.node_name = Some(node.to_owned());
-        }
-        self.assumed.insert(key.to_owned(), pod);
-        let text = format!("Successfully assigned {key} to {node}");
-        self.recorder.normal(&Subject::of(object), "Scheduled", text);
-        Ok(())
     }
 
-    /// Tells in the pod's status why it has no node, if that isn't there already.
-    async fn refuse(&self, object: &Object, reason: &str, message: &str) -> Result<(), ApiError> {
-        let value = object.value();
-        let conditions = value["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        let is_ours = |condition: &Value| condition["type"] == "PodScheduled";
-        let same = |condition: &Value| condition["reason"] == reason && condition["message"] == message;
-        if conditions.iter().any(|condition| is_ours(condition) && same(condition)) {
-            return Ok(());
+    fn finish(&mut self, done: Done) {
+        let Done::Bound(pod, Err(error)) = done else { return };
+        tracing::debug!(pod = pod.key(), %error, "a pod could not be bound; it is tried again");
+        if self.state.give_up(&pod) {
+            self.queue.failed(&pod.key());
         }
-        let mut conditions: Vec<Value> = conditions.into_iter().filter(|condition| !is_ours(condition)).collect();
-        conditions.push(json!({
-            "type": "PodScheduled", "status": "False", "reason": reason, "message": message,
-            "lastProbeTime": null, "lastTransitionTime": format_time(self.clock.now()),
-            "observedGeneration": object.metadata.generation,
-        }));
-        let path =
-            ResourcePath::object(pods(), &object.metadata.namespace, &object.metadata.name).subresource("status");
-        self.client.merge(&path, &json!({"status": {"conditions": conditions}})).await.map(drop)
+        self.queue.wake(crate::plugins::Events::POD_GONE, self.hands.clock.instant());
+    }
+
+    async fn refuse(&mut self, pod: &Arc<PodInfo>, failure: Failure) {
+        let budgets = self.sources.budgets.list();
+        let budgets: Vec<Budget> = budgets
+            .iter()
+            .filter_map(|budget| budget.view::<PodDisruptionBudget>().ok())
+            .map(|own| Budget::read(&own))
+            .collect();
+        let (text, nominated) = match preempt(pod, &self.state.cluster, &failure, &budgets) {
+            _ if failure.nodes == 0 => (failure.text, String::new()),
+            Preemption::No(why) => {
+                let kept = why.starts_with("not eligible due to a terminating pod");
+                let nominated = if kept { pod.nominated.clone() } else { String::new() };
+                (format!("{} preemption: {why}", failure.text), nominated)
+            }
+            Preemption::Yes(candidate) => {
+                let node = candidate.node.clone();
+                self.make_room(pod, candidate);
+                (failure.text, node)
+            }
+        };
+        self.queue.park(&pod.key(), failure.events);
+        log(pod, self.hands.refuse(pod, "Unschedulable", &text, &nominated).await);
+    }
+
+    /// Has the victims go, and keeps what they leave for the pod.
+    fn make_room(&mut self, pod: &Arc<PodInfo>, candidate: Candidate) {
+        let Candidate { node, victims, .. } = candidate;
+        let lesser = self.state.cluster.nominated.values();
+        let lesser = lesser.filter(|other| other.nominated == node && other.priority < pod.priority).cloned();
+        let lesser: Vec<Arc<PodInfo>> = lesser.collect();
+        self.state.nominate(pod, &node);
+        let (hands, pod) = (self.hands.clone(), Arc::clone(pod));
+        self.under_way.spawn(async move {
+            for victim in &victims {
+                log(victim, hands.preempt(victim, &pod, &node).await);
+            }
+            for other in &lesser {
+                log(other, hands.forget_nomination(other).await);
+            }
+            Done::Other
+        });
+    }
+
+    /// Looks for pods that went unseen, when somebody waits very long.
+    async fn sweep(&mut self, due: Instant) {
+        if self.hands.clock.instant() < due {
+            return;
+        }
+        for key in self.state.keys() {
+            if self.sources.pods.get(&key).is_none() {
+                self.apply_pod(&key).await;
+            }
+        }
     }
 }
 
-fn found_gvr() -> Gvr {
-    Gvr::new("", "v1", "persistentvolumeclaims")
+/// The next change of any collection.
+async fn next(changes: &mut [Index; 7]) -> Option<Arc<Object>> {
+    let [pods, nodes, namespaces, claims, volumes, classes, budgets] = changes;
+    tokio::select! {
+        biased;
+        object = nodes.next() => object,
+        object = namespaces.next() => object,
+        object = classes.next() => object,
+        object = volumes.next() => object,
+        object = claims.next() => object,
+        object = budgets.next() => object,
+        object = pods.next() => object,
+    }
 }
 
-/// Whether this is the pod that was bound, from before its binding.
-fn still_unseen(seen: &Object, assumed: &Pod) -> bool {
-    assumed.metadata.uid.as_deref() == Some(&seen.metadata.uid) && seen.field("spec.nodeName").is_none_or(str::is_empty)
-}
-
-fn wants_node(pod: &Object) -> bool {
-    let unbound = pod.field("spec.nodeName").is_none_or(str::is_empty);
-    let ours = pod.field("spec.schedulerName") == Some(NAME);
-    unbound
-        && ours
-        && !pod.metadata.is_terminating()
-        && !matches!(pod.field("status.phase"), Some("Succeeded" | "Failed"))
+fn log(pod: &PodInfo, outcome: Result<(), ApiError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(pod = pod.key(), %error, "what was decided about a pod could not be written");
+    }
 }
