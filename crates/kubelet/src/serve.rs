@@ -100,8 +100,29 @@ fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
             let (verb, names) = ((*verb).to_owned(), [*namespace, *pod, *container]);
             streams(shared, &verb, names, request)
         }
+        ["portForward", namespace, pod] => {
+            let (namespace, pod) = ((*namespace).to_owned(), (*pod).to_owned());
+            forward(shared, &namespace, &pod, request).unwrap_or_else(|error| refuse(&error))
+        }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
+}
+
+/// Connections to ports inside a pod.
+fn forward(
+    shared: &Shared,
+    namespace: &str,
+    pod: &str,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
+    let handle = shared.pods.get(namespace, pod);
+    let handle = handle.ok_or_else(|| ApiError::new(Reason::NotFound, "pod does not exist"))?;
+    let missing = || ApiError::internal(format!("pod {pod}_{namespace} has no sandbox"));
+    let path = handle.netns.as_ref().ok_or_else(missing)?;
+    let network = net::Namespace::open(path);
+    let network = network.map_err(|error| ApiError::internal(format!("open the network of pod {pod}: {error}")))?;
+    let response = crate::port_forward::upgrade(&handle.uid, network, request)?;
+    Ok(response.map(|()| Full::new(Bytes::new()).map_err(|never| match never {}).boxed_unsync()))
 }
 
 /// A stream into the running instance of a container.
