@@ -117,6 +117,11 @@ fn check_mirror_pod(request: &Request<'_>, node: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// A node's taints; none, null and an empty list are the same.
+fn taints(node: &Value) -> &[Value] {
+    node.pointer("/spec/taints").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
 fn check_node(request: &Request<'_>, node: &str) -> Result<(), ApiError> {
     let attributes = &request.attributes;
     let refuse = |why: String| Err(forbidden(request, &why));
@@ -136,7 +141,7 @@ fn check_node(request: &Request<'_>, node: &str) -> Result<(), ApiError> {
         }
         (Operation::Update, Some(old)) => {
             let new = &request.object;
-            if attributes.subresource.is_empty() && new.pointer("/spec/taints") != old.pointer("/spec/taints") {
+            if attributes.subresource.is_empty() && taints(new) != taints(old) {
                 return refuse(format!("node {node:?} is not allowed to modify taints"));
             }
             let labels = changed_labels(new, Some(old));
@@ -218,5 +223,14 @@ mod tests {
             let found = outcome(&NodeRestriction, &cluster, request).await.err().unwrap_or_default();
             assert!(found.ends_with(expected) && found.is_empty() == expected.is_empty(), "{resource}: {found}");
         }
+    }
+
+    #[test]
+    fn no_taints_are_no_taints() {
+        let check = |spec: Value, expected: usize| assert_eq!(taints(&json!({"spec": spec})).len(), expected);
+        check(json!({}), 0);
+        check(json!({"taints": null}), 0);
+        check(json!({"taints": []}), 0);
+        check(json!({"taints": [{"key": "k", "effect": "NoSchedule"}]}), 1);
     }
 }

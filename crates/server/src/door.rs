@@ -102,7 +102,7 @@ impl Door {
             resource: &path.gvr.resource,
             subresource: path.subresource.as_deref().unwrap_or_default(),
             namespace: namespace_of(path),
-            name: path.name.as_deref().unwrap_or_default(),
+            name: name_of(path, verb, fields),
             fields,
         };
         self.config.authorizer.check(&Attributes { user, verb: verb.as_str(), target })
@@ -118,6 +118,15 @@ impl Door {
         let gvr = Gvr::new("", "v1", resource);
         self.config.registry.get_cached(&gvr, namespace, name).ok_or_else(|| ApiError::not_found(&gvr, name))
     }
+}
+
+/// Compat: a list or watch of one name, by a field selector, asks for that object; roles with resourceNames and nodes rely on it.
+fn name_of<'a>(path: &'a ResourcePath, verb: Verb, fields: Option<&'a meta::FieldSelector>) -> &'a str {
+    let selected = match verb {
+        Verb::List | Verb::Watch => fields.and_then(|fields| fields.required("metadata.name")),
+        Verb::Get | Verb::Create | Verb::Update | Verb::Patch | Verb::Delete | Verb::DeleteCollection => None,
+    };
+    path.name.as_deref().or(selected).unwrap_or_default()
 }
 
 /// Compat: for rules, a namespace lies in itself.
@@ -137,4 +146,22 @@ fn fields(call: &Call) -> Option<&meta::FieldSelector> {
 fn unstored(answer: &Value) -> Result<Reply, ApiError> {
     let object = Object::from_value(answer).map_err(ApiError::internal)?;
     Ok(Reply::Object { object: Arc::new(object), created: true, warnings: Vec::new() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selected_name_counts_for_lists_and_watches() {
+        let check = |verb: Verb, selector: &str, expected: &str| {
+            let path = ResourcePath::collection(Gvr::new("", "v1", "configmaps"), "default");
+            let fields = meta::FieldSelector::parse(selector).expect("a selector");
+            assert_eq!(name_of(&path, verb, Some(&fields)), expected, "{verb:?} {selector}");
+        };
+        check(Verb::List, "metadata.name=a", "a");
+        check(Verb::Watch, "metadata.namespace=x,metadata.name=a", "a");
+        check(Verb::Watch, "metadata.name!=a", "");
+        check(Verb::DeleteCollection, "metadata.name=a", "");
+    }
 }
