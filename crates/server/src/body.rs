@@ -5,6 +5,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
+use kinds::custom::Custom;
 use meta::{ApiError, FieldValidation, Gvk, PatchType, Reason};
 use schema::{DecodeError, Schemas, proto};
 use serde_json::Value;
@@ -61,6 +62,7 @@ pub(crate) fn decode(
     headers: &HeaderMap,
     bytes: &[u8],
     expected: &Gvk,
+    custom: Option<&Custom>,
     validation: FieldValidation,
 ) -> Result<Decoded, ApiError> {
     match media_type(headers) {
@@ -69,8 +71,8 @@ pub(crate) fn decode(
             let value = value.map_err(|error| ApiError::bad_request(error.to_string()))?;
             Ok(Decoded { value, warnings: Vec::new() })
         }
-        "" | "application/json" | "text/plain" | "*/*" => check(bytes, expected, validation),
-        "application/yaml" => check(&yaml_to_json(bytes)?, expected, validation),
+        "" | "application/json" | "text/plain" | "*/*" => check(bytes, expected, custom, validation),
+        "application/yaml" => check(&yaml_to_json(bytes)?, expected, custom, validation),
         other => {
             let text = format!(
                 "the body of the request was in an unknown format - accepted media types include: application/json, \
@@ -88,27 +90,35 @@ pub(crate) fn yaml_to_json(bytes: &[u8]) -> Result<Vec<u8>, ApiError> {
     serde_json::to_vec(&value).map_err(ApiError::internal)
 }
 
-fn check(json: &[u8], expected: &Gvk, validation: FieldValidation) -> Result<Decoded, ApiError> {
-    let Some(kind) = Schemas::builtin().of(expected) else {
-        let value = serde_json::from_slice(json).map_err(|error| unreadable(expected, &error.to_string()))?;
-        return Ok(Decoded { value, warnings: Vec::new() });
+fn check(
+    json: &[u8],
+    expected: &Gvk,
+    custom: Option<&Custom>,
+    validation: FieldValidation,
+) -> Result<Decoded, ApiError> {
+    let (value, errors) = match (custom, Schemas::builtin().of(expected)) {
+        (Some(custom), _) => {
+            let decoded = custom.decode(json).map_err(ApiError::bad_request)?;
+            (decoded.value, decoded.errors)
+        }
+        (None, Some(kind)) => {
+            let decoded = schema::decode(Schemas::builtin(), kind, json).map_err(|error| match error {
+                DecodeError::Syntax(text) => ApiError::bad_request(text),
+                other => unreadable(expected, &other.to_string()),
+            })?;
+            (decoded.value, decoded.errors)
+        }
+        (None, None) => {
+            let value = serde_json::from_slice(json).map_err(|error| unreadable(expected, &error.to_string()))?;
+            (value, Vec::new())
+        }
     };
-    let decoded = schema::decode(Schemas::builtin(), kind, json).map_err(|error| match error {
-        DecodeError::Syntax(text) => ApiError::bad_request(text),
-        other => unreadable(expected, &other.to_string()),
-    })?;
     match validation {
-        FieldValidation::Ignore => Ok(Decoded { value: decoded.value, warnings: Vec::new() }),
-        FieldValidation::Strict if !decoded.errors.is_empty() => {
-            let text = format!("strict decoding error: {}", decoded.errors.join(", "));
-            Err(ApiError::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: {text}",
-                expected.kind, expected.version, expected.kind
-            )))
+        FieldValidation::Ignore => Ok(Decoded { value, warnings: Vec::new() }),
+        FieldValidation::Strict if !errors.is_empty() => {
+            Err(unreadable(expected, &format!("strict decoding error: {}", errors.join(", "))))
         }
-        FieldValidation::Warn | FieldValidation::Strict => {
-            Ok(Decoded { value: decoded.value, warnings: decoded.errors })
-        }
+        FieldValidation::Warn | FieldValidation::Strict => Ok(Decoded { value, warnings: errors }),
     }
 }
 

@@ -9,7 +9,8 @@ use http::header::USER_AGENT;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
-use meta::{ApiError, Call, FieldValidation, Gvk, Reply, ResourcePath, UserInfo, Verb};
+use kinds::custom::Custom;
+use meta::{ApiError, Call, FieldValidation, Gvk, PatchType, Reply, ResourcePath, UserInfo, Verb};
 
 use crate::body;
 use crate::door::Door;
@@ -21,6 +22,7 @@ use crate::route::{Route, route};
 use crate::site;
 use crate::table::{Include, TableOptions};
 use crate::watch;
+use crate::yaml;
 
 /// How long a watch lasts that doesn't say.
 const WATCH: Duration = Duration::from_secs(45 * 60);
@@ -91,7 +93,7 @@ async fn on_resource(
     }
     let (parts, incoming) = request.into_parts();
     let bytes = body::read(incoming).await?;
-    let asked = Asked { parts: &parts, query: &query, bytes: &bytes, expected: expected(&row, &path) };
+    let asked = Asked { parts: &parts, query: &query, bytes: &bytes, expected: expected(&row, &path), custom: custom(&row, &path) };
     let (call, warnings) = asked.call(&path)?;
     let mut reply = door.call(user, &path, call).await?;
     if let Reply::Object { warnings: own, .. } = &mut reply {
@@ -114,12 +116,19 @@ fn expected(row: &kinds::Resource, path: &ResourcePath) -> Gvk {
     }
 }
 
+/// What a definition says of the body, unless a subresource speaks another kind.
+fn custom<'a>(row: &'a kinds::Resource, path: &ResourcePath) -> Option<&'a Custom> {
+    let other = path.subresource.as_deref().and_then(|name| row.subresource(name)).is_some_and(|own| own.kind.is_some());
+    row.custom.as_deref().filter(|_| !other)
+}
+
 /// A request whose body was read.
 struct Asked<'a> {
     parts: &'a Parts,
     query: &'a Query,
     bytes: &'a bytes::Bytes,
     expected: Gvk,
+    custom: Option<&'a Custom>,
 }
 
 impl Asked<'_> {
@@ -146,10 +155,12 @@ impl Asked<'_> {
             (&Method::PATCH, true) => {
                 let form = body::patch_type(&self.parts.headers)?;
                 let patch = match form {
-                    meta::PatchType::Apply => body::yaml_to_json(self.bytes)?.into(),
+                    PatchType::Apply => body::yaml_to_json(self.bytes)?.into(),
                     _ => self.bytes.clone(),
                 };
-                plain(Call::Patch { form, patch, options: self.query.write(agent)? })
+                let options = self.query.write(agent)?;
+                let warnings = self.duplicates(form, options.field_validation)?;
+                Ok((Call::Patch { form, patch, options }, warnings))
             }
             (&Method::DELETE, true) => plain(Call::Delete(self.query.delete(&self.delete_options()?)?)),
             (&Method::DELETE, false) => {
@@ -160,8 +171,22 @@ impl Asked<'_> {
         }
     }
 
+    /// What an applied document says twice.
+    fn duplicates(&self, form: PatchType, validation: FieldValidation) -> Result<Vec<String>, ApiError> {
+        if form != PatchType::Apply || validation == FieldValidation::Ignore {
+            return Ok(Vec::new());
+        }
+        match (yaml::duplicate(self.bytes), validation) {
+            (Some(text), FieldValidation::Strict) => {
+                let text = format!("error strict decoding YAML: error converting YAML to JSON: {text}");
+                Err(ApiError::bad_request(text))
+            }
+            (found, _) => Ok(found.into_iter().collect()),
+        }
+    }
+
     fn decode(&self, validation: FieldValidation) -> Result<body::Decoded, ApiError> {
-        body::decode(&self.parts.headers, self.bytes, &self.expected, validation)
+        body::decode(&self.parts.headers, self.bytes, &self.expected, self.custom, validation)
     }
 
     fn delete_options(&self) -> Result<serde_json::Value, ApiError> {
@@ -169,6 +194,6 @@ impl Asked<'_> {
             return Ok(serde_json::Value::Null);
         }
         let kind = Gvk::new("", "v1", "DeleteOptions");
-        Ok(body::decode(&self.parts.headers, self.bytes, &kind, FieldValidation::Ignore)?.value)
+        Ok(body::decode(&self.parts.headers, self.bytes, &kind, None, FieldValidation::Ignore)?.value)
     }
 }

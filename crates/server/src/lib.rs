@@ -20,6 +20,7 @@ mod route;
 mod site;
 mod table;
 mod watch;
+mod yaml;
 
 pub use door::{Door, DoorConfig};
 pub use listen::{Listener, ServeError};

@@ -1,6 +1,7 @@
 //! What is wrong with a definition, its schemas apart.
 
 use meta::field::{Error, Errors, Path};
+use schema::Structural;
 use serde_json::{Value, json};
 
 use super::names;
@@ -123,9 +124,53 @@ fn version(version: &Value, path: &Path) -> Errors {
         errors.push(Error::invalid(&path.child("name"), name, &broken.join(",")));
     }
     errors.extend(deprecation(version, &path.child("deprecationWarning")));
+    let schema = &version["schema"]["openAPIV3Schema"];
+    if schema.is_object() {
+        let has_status = version.pointer("/subresources/status").is_some_and(|status| !status.is_null());
+        errors.extend(Structural::check(schema, &path.child("schema").child("openAPIV3Schema"), has_status));
+    }
     errors.extend(subresources(&version["subresources"], &path.child("subresources")));
+    errors.extend(selectable(version, &path.child("selectableFields")));
     for (index, column) in items(version, "/additionalPrinterColumns").iter().enumerate() {
         errors.extend(self::column(column, &path.child("additionalPrinterColumns").index(index)));
+    }
+    errors
+}
+
+fn selectable(version: &Value, path: &Path) -> Errors {
+    const MAX: usize = 8;
+    let fields = items(version, "/selectableFields");
+    let schema = Structural::parse(&version["schema"]["openAPIV3Schema"]);
+    let mut errors = Errors::new();
+    for (index, field) in fields.iter().enumerate() {
+        let (at, value) = (path.index(index).child("jsonPath"), text(field, "/jsonPath"));
+        let steps = JsonPath::parse(value);
+        let steps = steps.as_ref().filter(|_| value.starts_with('.')).and_then(JsonPath::fields);
+        let leaf = steps.as_ref().and_then(|steps| {
+            steps.iter().try_fold(&schema, |schema, name| schema.properties.get(*name))
+        });
+        match (value, &steps, leaf) {
+            ("", _, _) => errors.push(Error::required(&at, "")),
+            (_, Some(steps), _) if steps.first() == Some(&"metadata") => {
+                errors.push(Error::invalid(&at, value, "must not point to fields in metadata"));
+            }
+            (_, _, Some(leaf)) if matches!(leaf.kind.as_str(), "string" | "boolean" | "integer") => {}
+            (_, _, Some(_)) => {
+                let why = "must point to a field of type string, boolean or integer. Enum string fields and strings with \
+                           formats are allowed.";
+                errors.push(Error::invalid(&at, value, why));
+            }
+            (_, _, None) => {
+                let why = "is an invalid path: does not refer to a valid field";
+                errors.push(Error::invalid(&at, value, why));
+            }
+        }
+        if fields[..index].contains(field) {
+            errors.push(Error::duplicate(&at, value));
+        }
+    }
+    if fields.len() > MAX {
+        errors.push(Error::too_many(path, fields.len(), MAX));
     }
     errors
 }

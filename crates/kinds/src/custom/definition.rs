@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use schema::Structural;
 use serde_json::Value;
 
 use super::columns::columns;
@@ -44,13 +45,17 @@ fn resource(definition: &Value, version: &Value, since: u64, names: &mut Names) 
     let scale = scale(version);
     let has_status = version.pointer("/subresources/status").is_some_and(|status| !status.is_null());
     let subresources = [has_status.then_some(STATUS), scale.is_some().then_some(SCALE)].into_iter().flatten().collect();
+    let schema = version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_default();
+    let structural = Structural::parse(&schema);
     let custom = Custom {
         uid: text(definition, "/metadata/uid").to_owned(),
         since,
         storage_version: storage_version(definition),
         conversion: conversion(definition),
         terminating: !text(definition, "/metadata/deletionTimestamp").is_empty(),
-        schema: version.pointer("/schema/openAPIV3Schema").cloned().unwrap_or_default(),
+        types: structural.types(),
+        structural,
+        schema,
         preserve_unknown: definition.pointer("/spec/preserveUnknownFields") == Some(&Value::Bool(true)),
         deprecation: deprecation(definition, version),
         has_status,

@@ -10,6 +10,7 @@ mod names;
 mod rules;
 mod version;
 
+use schema::{CustomObject, Schemas, Structural, TypeId};
 use serde_json::Value;
 
 pub use definition::resources;
@@ -41,6 +42,9 @@ pub struct Custom {
     /// Where `scale` finds its numbers.
     pub scale: Option<ScalePaths>,
     /// The cells of the table beside the name, with the type of each column.
+    structural: Structural,
+    /// The types by which fields have their managers.
+    types: (Schemas, TypeId),
     cells: Vec<(String, Option<JsonPath>)>,
     /// What the columns say of themselves.
     pub column_descriptions: Vec<String>,
@@ -75,7 +79,28 @@ impl Custom {
     }
 
     /// An object as it is read from the store, in this version.
-    pub fn read(&self, object: Value) -> Value {
+    pub fn read(&self, mut object: Value) -> Value {
+        self.settle(&mut object);
         object
+    }
+
+    /// Reads an object that came in; the error is for people.
+    pub fn decode(&self, json: &[u8]) -> Result<CustomObject, String> {
+        self.structural.decode(json)
+    }
+
+    /// The same for an object that is parsed already: a patched one, say.
+    pub fn decode_value(&self, object: Value) -> CustomObject {
+        self.structural.decode_value(object)
+    }
+
+    /// The types by which fields have their managers, and that of the objects.
+    pub fn types(&self) -> (&Schemas, TypeId) {
+        (&self.types.0, self.types.1)
+    }
+
+    fn settle(&self, object: &mut Value) {
+        self.structural.prune(object);
+        self.structural.fill(object);
     }
 }

@@ -1,13 +1,44 @@
 //! What holds for the objects of a custom resource.
 
-use meta::field::Errors;
+use meta::field::{Error, ErrorType, Errors, Path};
 use serde_json::{Value, json};
 
 use super::Custom;
 use crate::field;
 use crate::resource::{Part, Rules, Settings, keep_other_part};
 
+/// What stops rules in CEL from running: the object hasn't the form that they count on.
+const BLOCKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to \
+                       complete validation";
+
+impl Custom {
+    fn judge(&self, object: &Value, old: Option<&Value>) -> Errors {
+        let mut errors = self.structural.validate(object, old);
+        if old.is_none_or(|old| self.structural.duplicates(old).is_empty()) {
+            errors.extend(self.structural.duplicates(object));
+        }
+        let blocks = |error: &Error| {
+            matches!(
+                error.kind,
+                ErrorType::NotSupported
+                    | ErrorType::Required
+                    | ErrorType::TooLong
+                    | ErrorType::TooMany
+                    | ErrorType::TypeInvalid
+            )
+        };
+        if self.structural.has_rules() && errors.iter().any(blocks) {
+            errors.push(Error::invalid(&Path::default(), Value::Null, BLOCKED));
+        }
+        errors
+    }
+}
+
 impl Rules for Custom {
+    fn default(&self, object: &mut Value) {
+        self.settle(object);
+    }
+
     fn prepare_create(&self, object: &mut Value) {
         if self.has_status {
             field::remove(object, "status");
@@ -15,8 +46,12 @@ impl Rules for Custom {
         object["metadata"]["generation"] = json!(1);
     }
 
-    fn validate(&self, _object: &Value, _settings: &Settings) -> Errors {
-        Errors::new()
+    fn validate(&self, object: &Value, _settings: &Settings) -> Errors {
+        self.judge(object, None)
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _part: Part<'_>, _settings: &Settings) -> Errors {
+        self.judge(new, Some(old))
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {

@@ -31,6 +31,7 @@ impl Writer<'_> {
                 json_patch::patch(&mut new, &parse::<json_patch::Patch>(patch)?).map_err(|_| refused())?
             }
             PatchType::Merge => json_patch::merge(&mut new, &parse(patch)?),
+            PatchType::StrategicMerge if self.row.custom.is_some() => return Err(no_strategic_merge()),
             PatchType::StrategicMerge => {
                 let schemas = Schemas::builtin();
                 strategic::merge(schemas, schemas.of(&self.row.gvk()), &mut new, parse(patch)?);
@@ -42,24 +43,33 @@ impl Writer<'_> {
 
     /// Prunes a patched document by its type.
     fn decoded(&self, value: Value, patch: &Bytes, validation: FieldValidation) -> Result<Wanted, ApiError> {
-        let schemas = Schemas::builtin();
-        let Some(ty) = schemas.of(&self.row.gvk()) else { return Ok(Wanted { value, warnings: Vec::new() }) };
         let invalid = |shown: String, why: &str| {
             let error = Error::invalid(&Path::new("patch"), shown, why);
             ApiError::invalid(&Gvk::new("", "", ""), "", &[error])
         };
         let json = value.to_string();
-        let decoded = schema::decode(schemas, ty, json.as_bytes())
-            .map_err(|error| invalid(String::from_utf8_lossy(patch).into_owned(), &error.to_string()))?;
+        let (value, errors) = self
+            .typed(value, &json)
+            .map_err(|why| invalid(String::from_utf8_lossy(patch).into_owned(), &why))?;
         match validation {
-            FieldValidation::Strict if !decoded.errors.is_empty() => {
-                Err(invalid(json, &format!("strict decoding error: {}", decoded.errors.join(", "))))
+            FieldValidation::Strict if !errors.is_empty() => {
+                Err(invalid(json, &format!("strict decoding error: {}", errors.join(", "))))
             }
-            FieldValidation::Strict | FieldValidation::Ignore => {
-                Ok(Wanted { value: decoded.value, warnings: Vec::new() })
-            }
-            FieldValidation::Warn => Ok(Wanted { value: decoded.value, warnings: decoded.errors }),
+            FieldValidation::Strict | FieldValidation::Ignore => Ok(Wanted { value, warnings: Vec::new() }),
+            FieldValidation::Warn => Ok(Wanted { value, warnings: errors }),
         }
+    }
+
+    /// A document as its type has it, and what that doesn't know; the error is for people.
+    fn typed(&self, value: Value, json: &str) -> Result<(Value, Vec<String>), String> {
+        if let Some(custom) = &self.row.custom {
+            let decoded = custom.decode(json.as_bytes())?;
+            return Ok((decoded.value, decoded.errors));
+        }
+        let schemas = Schemas::builtin();
+        let Some(ty) = schemas.of(&self.row.gvk()) else { return Ok((value, Vec::new())) };
+        let decoded = schema::decode(schemas, ty, json.as_bytes()).map_err(|error| error.to_string())?;
+        Ok((decoded.value, decoded.errors))
     }
 
     /// The object after a server-side apply.
@@ -81,12 +91,30 @@ impl Writer<'_> {
         self.check_kind(given)?;
         self.check_name(given)?;
         self.place(given)?;
+        self.check_declared(given)?;
         let now = format_time(self.registry.clock.now());
         let applied =
             self.writing(&now, options, |writing| writing.apply(before.unwrap_or(&Value::Null), given, options.force))?;
         let mut wanted = self.decoded(applied, patch, options.field_validation)?;
         self.row.rules().default(&mut wanted.value);
         Ok(wanted)
+    }
+
+    /// Compat: what is applied may only have fields that the schema of a custom resource names, whatever the validation.
+    fn check_declared(&self, given: &Value) -> Result<(), ApiError> {
+        let Some(custom) = &self.row.custom else { return Ok(()) };
+        let decoded = custom.decode_value(given.clone());
+        let name = |error: &String| error.split('"').nth(1).map(|path| format!(".{path}: field not declared in schema"));
+        let unknown: Vec<String> =
+            decoded.errors.iter().filter(|error| error.starts_with("unknown")).filter_map(name).collect();
+        let list = match unknown.as_slice() {
+            [] => return Ok(()),
+            [one] => one.clone(),
+            many => format!("errors:\n  {}", many.join("\n  ")),
+        };
+        let (namespace, gvk) = (self.namespace, self.row.gvk());
+        let text = format!("failed to create typed patch object ({namespace}/{}; {}, Kind={}): {list}", self.name, gvk.api_version(), gvk.kind);
+        Err(ApiError { code: Some(500), ..ApiError::new(Reason::Unknown, text) })
     }
 
     /// Notes who set which fields; nobody, where the writer has no name.
@@ -98,11 +126,14 @@ impl Writer<'_> {
     }
 
     fn writing<T>(&self, now: &str, options: &WriteOptions, act: impl FnOnce(&Writing<'_>) -> T) -> T {
-        let schemas = Schemas::builtin();
         let gvk = self.row.gvk();
+        let (schemas, ty) = match &self.row.custom {
+            Some(custom) => (custom.types().0, Some(custom.types().1)),
+            None => (Schemas::builtin(), Schemas::builtin().of(&gvk)),
+        };
         act(&Writing {
             schemas,
-            ty: schemas.of(&gvk),
+            ty,
             manager: &options.field_manager,
             api_version: &gvk.api_version(),
             subresource: self.subresource,
@@ -114,6 +145,13 @@ impl Writer<'_> {
 
 fn parse<T: DeserializeOwned>(patch: &Bytes) -> Result<T, ApiError> {
     serde_json::from_slice(patch).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
+}
+
+/// Compat: how lists of custom resources merge is only known to server-side apply.
+fn no_strategic_merge() -> ApiError {
+    let text = "the body of the request was in an unknown format - accepted media types include: \
+                application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
+    ApiError::new(Reason::UnsupportedMediaType, text)
 }
 
 /// A patch that doesn't fit the object.

@@ -6,7 +6,7 @@ use meta::{ApiError, Cause, Reason, StatusDetails};
 use schema::{Schemas, TypeId};
 use serde_json::{Value, json};
 
-use self::set::{Set, child, element, is_atomic, item};
+use self::set::{Set, child, element, is_atomic, is_list, item};
 use super::fields::{metadata, put, text};
 
 /// Who writes, and when.
@@ -170,7 +170,7 @@ impl Writing<'_> {
                     self.merge(ty, target.entry(name.clone()).or_insert(Value::Null), value);
                 }
             }
-            (Value::Array(patch), Value::Array(target)) if !is_atomic(self.schemas, ty) => {
+            (Value::Array(patch), Value::Array(target)) if is_list(self.schemas, ty) && !is_atomic(self.schemas, ty) => {
                 let item_type = item(self.schemas, ty);
                 for value in patch {
                     let key = element(self.schemas, ty, value);

@@ -49,7 +49,7 @@ fn walk(schemas: &Schemas, ty: Option<TypeId>, value: &Value, path: &mut Path, s
                 path.pop();
             }
         }
-        Value::Array(items) if !items.is_empty() && !is_atomic(schemas, ty) => {
+        Value::Array(items) if !items.is_empty() && is_list(schemas, ty) && !is_atomic(schemas, ty) => {
             let item_type = item(schemas, ty);
             for value in items {
                 let Some(element) = element(schemas, ty, value) else { continue };
@@ -77,6 +77,11 @@ pub(super) fn is_atomic(schemas: &Schemas, ty: Option<TypeId>) -> bool {
         Some(Type::List(list)) => list.kind == ListKind::Atomic,
         Some(Type::Scalar(_) | Type::Any(_) | Type::SchemaOr(_)) | None => true,
     }
+}
+
+/// Whether the type tells a list's items apart, or would.
+pub(super) fn is_list(schemas: &Schemas, ty: Option<TypeId>) -> bool {
+    ty.is_some_and(|ty| matches!(schemas.get(ty), Type::List(_)))
 }
 
 /// The type of a field or of a map's value.
