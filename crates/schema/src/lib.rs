@@ -3,6 +3,7 @@
 //!
 //! Nothing here knows of HTTP, stores, or what a kind means.
 
+pub mod cel;
 mod decode;
 mod duration;
 pub mod proto;

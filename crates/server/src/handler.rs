@@ -93,7 +93,13 @@ async fn on_resource(
     }
     let (parts, incoming) = request.into_parts();
     let bytes = body::read(incoming).await?;
-    let asked = Asked { parts: &parts, query: &query, bytes: &bytes, expected: expected(&row, &path), custom: custom(&row, &path) };
+    let asked = Asked {
+        parts: &parts,
+        query: &query,
+        bytes: &bytes,
+        expected: expected(&row, &path),
+        custom: custom(&row, &path),
+    };
     let (call, warnings) = asked.call(&path)?;
     let mut reply = door.call(user, &path, call).await?;
     if let Reply::Object { warnings: own, .. } = &mut reply {
@@ -118,7 +124,8 @@ fn expected(row: &kinds::Resource, path: &ResourcePath) -> Gvk {
 
 /// What a definition says of the body, unless a subresource speaks another kind.
 fn custom<'a>(row: &'a kinds::Resource, path: &ResourcePath) -> Option<&'a Custom> {
-    let other = path.subresource.as_deref().and_then(|name| row.subresource(name)).is_some_and(|own| own.kind.is_some());
+    let other =
+        path.subresource.as_deref().and_then(|name| row.subresource(name)).is_some_and(|own| own.kind.is_some());
     row.custom.as_deref().filter(|_| !other)
 }
 

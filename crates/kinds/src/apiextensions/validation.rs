@@ -2,6 +2,7 @@
 
 use meta::field::{Error, Errors, Path};
 use schema::Structural;
+use schema::cel::Rules;
 use serde_json::{Value, json};
 
 use super::names;
@@ -127,7 +128,12 @@ fn version(version: &Value, path: &Path) -> Errors {
     let schema = &version["schema"]["openAPIV3Schema"];
     if schema.is_object() {
         let has_status = version.pointer("/subresources/status").is_some_and(|status| !status.is_null());
-        errors.extend(Structural::check(schema, &path.child("schema").child("openAPIV3Schema"), has_status));
+        let at = path.child("schema").child("openAPIV3Schema");
+        let found = Structural::check(schema, &at, has_status);
+        if found.is_empty() {
+            errors.extend(Rules::check(&Structural::parse(schema), &at));
+        }
+        errors.extend(found);
     }
     errors.extend(subresources(&version["subresources"], &path.child("subresources")));
     errors.extend(selectable(version, &path.child("selectableFields")));
@@ -146,9 +152,9 @@ fn selectable(version: &Value, path: &Path) -> Errors {
         let (at, value) = (path.index(index).child("jsonPath"), text(field, "/jsonPath"));
         let steps = JsonPath::parse(value);
         let steps = steps.as_ref().filter(|_| value.starts_with('.')).and_then(JsonPath::fields);
-        let leaf = steps.as_ref().and_then(|steps| {
-            steps.iter().try_fold(&schema, |schema, name| schema.properties.get(*name))
-        });
+        let leaf = steps
+            .as_ref()
+            .and_then(|steps| steps.iter().try_fold(&schema, |schema, name| schema.properties.get(*name)));
         match (value, &steps, leaf) {
             ("", _, _) => errors.push(Error::required(&at, "")),
             (_, Some(steps), _) if steps.first() == Some(&"metadata") => {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use schema::Structural;
+use schema::cel::Rules;
 use serde_json::Value;
 
 use super::columns::columns;
@@ -53,6 +54,7 @@ fn resource(definition: &Value, version: &Value, since: u64, names: &mut Names) 
         storage_version: storage_version(definition),
         conversion: conversion(definition),
         terminating: !text(definition, "/metadata/deletionTimestamp").is_empty(),
+        rules: Rules::compile(&structural),
         types: structural.types(),
         structural,
         schema,

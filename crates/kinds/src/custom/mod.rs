@@ -10,6 +10,7 @@ mod names;
 mod rules;
 mod version;
 
+use schema::cel::Rules;
 use schema::{CustomObject, Schemas, Structural, TypeId};
 use serde_json::Value;
 
@@ -43,6 +44,7 @@ pub struct Custom {
     pub scale: Option<ScalePaths>,
     /// The cells of the table beside the name, with the type of each column.
     structural: Structural,
+    rules: Option<Rules>,
     /// The types by which fields have their managers.
     types: (Schemas, TypeId),
     cells: Vec<(String, Option<JsonPath>)>,

@@ -27,8 +27,12 @@ impl Custom {
                     | ErrorType::TypeInvalid
             )
         };
-        if self.structural.has_rules() && errors.iter().any(blocks) {
-            errors.push(Error::invalid(&Path::default(), Value::Null, BLOCKED));
+        match &self.rules {
+            Some(_) if errors.iter().any(blocks) => {
+                errors.push(Error::invalid(&Path::default(), Value::Null, BLOCKED));
+            }
+            Some(rules) => errors.extend(rules.validate(&self.structural, object, old)),
+            None => {}
         }
         errors
     }

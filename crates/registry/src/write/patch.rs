@@ -48,9 +48,8 @@ impl Writer<'_> {
             ApiError::invalid(&Gvk::new("", "", ""), "", &[error])
         };
         let json = value.to_string();
-        let (value, errors) = self
-            .typed(value, &json)
-            .map_err(|why| invalid(String::from_utf8_lossy(patch).into_owned(), &why))?;
+        let (value, errors) =
+            self.typed(value, &json).map_err(|why| invalid(String::from_utf8_lossy(patch).into_owned(), &why))?;
         match validation {
             FieldValidation::Strict if !errors.is_empty() => {
                 Err(invalid(json, &format!("strict decoding error: {}", errors.join(", "))))
@@ -104,7 +103,8 @@ impl Writer<'_> {
     fn check_declared(&self, given: &Value) -> Result<(), ApiError> {
         let Some(custom) = &self.row.custom else { return Ok(()) };
         let decoded = custom.decode_value(given.clone());
-        let name = |error: &String| error.split('"').nth(1).map(|path| format!(".{path}: field not declared in schema"));
+        let name =
+            |error: &String| error.split('"').nth(1).map(|path| format!(".{path}: field not declared in schema"));
         let unknown: Vec<String> =
             decoded.errors.iter().filter(|error| error.starts_with("unknown")).filter_map(name).collect();
         let list = match unknown.as_slice() {
@@ -113,7 +113,12 @@ impl Writer<'_> {
             many => format!("errors:\n  {}", many.join("\n  ")),
         };
         let (namespace, gvk) = (self.namespace, self.row.gvk());
-        let text = format!("failed to create typed patch object ({namespace}/{}; {}, Kind={}): {list}", self.name, gvk.api_version(), gvk.kind);
+        let text = format!(
+            "failed to create typed patch object ({namespace}/{}; {}, Kind={}): {list}",
+            self.name,
+            gvk.api_version(),
+            gvk.kind
+        );
         Err(ApiError { code: Some(500), ..ApiError::new(Reason::Unknown, text) })
     }
 

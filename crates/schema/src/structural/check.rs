@@ -46,10 +46,13 @@ pub(super) fn check(schema: &Value, path: &Path, has_status: bool) -> Errors {
 fn root(schema: &Value, path: &Path, errors: &mut Errors) {
     let kind = schema["type"].as_str().unwrap_or_default();
     if kind != "object" {
-        let why = "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
+        let why =
+            "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
         errors.push(Error::invalid(&path.child("type"), kind, why));
     }
-    let is_set = |value: &Value| !matches!(value, Value::Null | Value::Bool(false)) && *value != json!([]) && *value != json!({});
+    let is_set = |value: &Value| {
+        !matches!(value, Value::Null | Value::Bool(false)) && *value != json!([]) && *value != json!({})
+    };
     let other = entries(schema).find(|(name, value)| !AT_ROOT.contains(&name.as_str()) && is_set(value));
     if other.is_some() {
         let why = "only [Description Type Format Title Maximum ExclusiveMaximum Minimum ExclusiveMinimum MaxLength MinLength \
@@ -57,8 +60,19 @@ fn root(schema: &Value, path: &Path, errors: &mut Errors) {
                    XPreserveUnknownFields XValidations] fields are allowed at the root of the schema if the status \
                    subresource is enabled";
         const ALSO: [&str; 13] = [
-            "maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum", "maxLength", "minLength", "pattern", "maxItems",
-            "minItems", "uniqueItems", "multipleOf", "items", "nullable",
+            "maximum",
+            "exclusiveMaximum",
+            "minimum",
+            "exclusiveMinimum",
+            "maxLength",
+            "minLength",
+            "pattern",
+            "maxItems",
+            "minItems",
+            "uniqueItems",
+            "multipleOf",
+            "items",
+            "nullable",
         ];
         if other.is_some_and(|(name, _)| !ALSO.contains(&name.as_str())) {
             errors.push(Error::invalid(path, schema.clone(), why));
@@ -137,7 +151,8 @@ fn structural(schema: &Value, path: &Path, level: Level, errors: &mut Errors) {
     }
     resource(schema, path, level, embedded, errors);
     if embedded && !keep && entries(&schema["properties"]).next().is_none() {
-        let why = "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
+        let why =
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
         errors.push(Error::required(&path.child("properties"), why));
     }
 }
@@ -386,7 +401,11 @@ fn set_items(items: &Value, path: &Path, errors: &mut Errors) {
             errors.push(Error::invalid(&path.child("x-kubernetes-list-type"), of("x-kubernetes-list-type"), why));
         }
         "object" if of("x-kubernetes-map-type") != "atomic" => {
-            errors.push(Error::invalid(&path.child("x-kubernetes-map-type"), items["x-kubernetes-list-type"].clone(), why));
+            errors.push(Error::invalid(
+                &path.child("x-kubernetes-map-type"),
+                items["x-kubernetes-list-type"].clone(),
+                why,
+            ));
         }
         _ => {}
     }
@@ -422,7 +441,8 @@ fn map_items(schema: &Value, keys: &[Value], path: &Path, errors: &mut Errors) {
             errors.push(Error::invalid(&field_path.child("type"), "object", why));
         }
         if !list(items, "required").contains(key) && field["default"].is_null() {
-            let why = "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
+            let why =
+                "this property is in x-kubernetes-list-map-keys, so it must have a default or be a required property";
             errors.push(Error::required(&field_path.child("default"), why));
         }
         if field["nullable"] == true {

@@ -3,9 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Whether a text has a format; one that isn't known is always had.
-pub(super) fn has_format(format: &str, text: &str) -> bool {
+pub(crate) fn has_format(format: &str, text: &str) -> bool {
     match format.replace('-', "").to_lowercase().as_str() {
-        "datetime" => jiff::Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%:z", text).is_ok() || text.parse::<jiff::Timestamp>().is_ok(),
+        "datetime" => {
+            jiff::Timestamp::strptime("%Y-%m-%dT%H:%M:%S%.f%:z", text).is_ok()
+                || text.parse::<jiff::Timestamp>().is_ok()
+        }
         "date" => jiff::civil::Date::strptime("%Y-%m-%d", text).is_ok(),
         "duration" => crate::duration::parse(text).is_some(),
         "uuid" | "uuid3" | "uuid4" | "uuid5" => is_uuid(format, text),

@@ -22,6 +22,8 @@ use serde_json::Value;
 
 use crate::types::{Schemas, TypeId};
 
+pub(crate) use self::formats::has_format;
+
 /// A schema of a value, with those of its parts.
 #[derive(Clone, Debug, Default)]
 pub struct Structural {

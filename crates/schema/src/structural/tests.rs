@@ -12,13 +12,15 @@ fn spec(properties: Value) -> Structural {
 
 #[test]
 fn what_is_not_named_is_dropped() {
-    let schema = spec(json!({"a": {"type": "string"}, "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+    let schema =
+        spec(json!({"a": {"type": "string"}, "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
         "list": {"type": "array", "items": {"type": "object", "properties": {"x": {"type": "integer"}}}}}));
     let decoded = schema.decode(
         br#"{"kind":"K","metadata":{"name":"n","foo":1},"x":1,"spec":{"a":"b","a":"c","free":{"z":1},"list":[{"x":1,"y":2}]}}"#,
     );
     let decoded = decoded.expect("an object");
-    let expected = json!({"kind": "K", "metadata": {"name": "n"}, "spec": {"a": "c", "free": {"z": 1}, "list": [{"x": 1}]}});
+    let expected =
+        json!({"kind": "K", "metadata": {"name": "n"}, "spec": {"a": "c", "free": {"z": 1}, "list": [{"x": 1}]}});
     assert_eq!(decoded.value, expected);
     let errors = [
         "duplicate field \"spec.a\"",
@@ -31,8 +33,10 @@ fn what_is_not_named_is_dropped() {
 
 #[test]
 fn absent_fields_get_their_defaults() {
-    let schema = spec(json!({"a": {"type": "string", "default": "A"}, "n": {"type": "string", "nullable": true, "default": "N"},
-        "o": {"type": "object", "default": {}, "properties": {"x": {"type": "integer", "default": 1}}}}));
+    let schema = spec(
+        json!({"a": {"type": "string", "default": "A"}, "n": {"type": "string", "nullable": true, "default": "N"},
+        "o": {"type": "object", "default": {}, "properties": {"x": {"type": "integer", "default": 1}}}}),
+    );
     let mut object = json!({"spec": {"a": null, "n": null}});
     schema.fill(&mut object);
     assert_eq!(object, json!({"spec": {"a": "A", "n": null, "o": {"x": 1}}}));
@@ -46,26 +50,40 @@ fn check(properties: Value, spec_value: Value, expected: &[&str]) {
 
 #[test]
 fn values_are_checked_in_upstreams_words() {
-    check(json!({"a": {"type": "integer"}}), json!({"a": "x"}), &[
-        "spec.a: Invalid value: \"string\": spec.a in body must be of type integer: \"string\"",
-    ]);
-    check(json!({"a": {"type": "integer", "maximum": 3, "minimum": 1}}), json!({"a": 4}), &[
-        "spec.a: Invalid value: 4: spec.a in body should be less than or equal to 3",
-    ]);
-    check(json!({"a": {"type": "string", "enum": ["x", "y"]}}), json!({"a": "z"}), &[
-        "spec.a: Unsupported value: \"z\": supported values: \"x\", \"y\"",
-    ]);
-    check(json!({"a": {"type": "string", "pattern": "^a$", "maxLength": 1}}), json!({"a": "bb"}), &[
-        "spec.a: Too long: may not be more than 1 byte",
-        "spec.a: Invalid value: \"bb\": spec.a in body should match '^a$'",
-    ]);
-    check(json!({"a": {"type": "array", "items": {"type": "object", "required": ["b"]}}}), json!({"a": [{}]}), &[
-        "spec.a[0].b: Required value",
-    ]);
+    check(
+        json!({"a": {"type": "integer"}}),
+        json!({"a": "x"}),
+        &["spec.a: Invalid value: \"string\": spec.a in body must be of type integer: \"string\""],
+    );
+    check(
+        json!({"a": {"type": "integer", "maximum": 3, "minimum": 1}}),
+        json!({"a": 4}),
+        &["spec.a: Invalid value: 4: spec.a in body should be less than or equal to 3"],
+    );
+    check(
+        json!({"a": {"type": "string", "enum": ["x", "y"]}}),
+        json!({"a": "z"}),
+        &["spec.a: Unsupported value: \"z\": supported values: \"x\", \"y\""],
+    );
+    check(
+        json!({"a": {"type": "string", "pattern": "^a$", "maxLength": 1}}),
+        json!({"a": "bb"}),
+        &[
+            "spec.a: Too long: may not be more than 1 byte",
+            "spec.a: Invalid value: \"bb\": spec.a in body should match '^a$'",
+        ],
+    );
+    check(
+        json!({"a": {"type": "array", "items": {"type": "object", "required": ["b"]}}}),
+        json!({"a": [{}]}),
+        &["spec.a[0].b: Required value"],
+    );
     check(json!({"a": {"x-kubernetes-int-or-string": true}}), json!({"a": 1}), &[]);
-    check(json!({"a": {"type": "string", "format": "ipv4"}}), json!({"a": "x"}), &[
-        "spec.a: Invalid value: \"x\": spec.a in body must be of type ipv4: \"x\"",
-    ]);
+    check(
+        json!({"a": {"type": "string", "format": "ipv4"}}),
+        json!({"a": "x"}),
+        &["spec.a: Invalid value: \"x\": spec.a in body must be of type ipv4: \"x\""],
+    );
 }
 
 #[test]
@@ -83,16 +101,20 @@ fn a_schema_must_be_structural() {
         assert_eq!(errors.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{schema}");
     };
     check(json!({"type": "object", "properties": {"a": {"type": "string"}}}), &[]);
-    check(json!({"type": "object", "properties": {"a": {}}}), &[
-        "s.properties[a].type: Required value: must not be empty for specified object fields",
-    ]);
-    check(json!({"type": "object", "properties": {"a": {"type": "array"}}}), &[
-        "s.properties[a].items: Required value: must be specified",
-    ]);
-    check(json!({"type": "object", "properties": {"a": {"type": "string", "default": 1}}}), &[
-        "s.properties[a].default: Invalid value: \"integer\":  in body must be of type string: \"integer\"",
-    ]);
-    check(json!({"type": "object", "allOf": [{"properties": {"x": {"maximum": 1}}}]}), &[
-        "s.properties[x]: Required value: because it is defined in s.allOf[0].properties[x]",
-    ]);
+    check(
+        json!({"type": "object", "properties": {"a": {}}}),
+        &["s.properties[a].type: Required value: must not be empty for specified object fields"],
+    );
+    check(
+        json!({"type": "object", "properties": {"a": {"type": "array"}}}),
+        &["s.properties[a].items: Required value: must be specified"],
+    );
+    check(
+        json!({"type": "object", "properties": {"a": {"type": "string", "default": 1}}}),
+        &["s.properties[a].default: Invalid value: \"integer\":  in body must be of type string: \"integer\""],
+    );
+    check(
+        json!({"type": "object", "allOf": [{"properties": {"x": {"maximum": 1}}}]}),
+        &["s.properties[x]: Required value: because it is defined in s.allOf[0].properties[x]"],
+    );
 }

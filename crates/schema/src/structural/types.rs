@@ -64,8 +64,7 @@ impl Arena {
             types.insert("metadata".to_owned(), metadata);
         }
         let fields = types.into_iter().map(|(name, ty)| field(name, ty)).collect();
-        let structure =
-            Struct { fields, atomic: schema.atomic, open: schema.preserve_unknown, ..Struct::default() };
+        let structure = Struct { fields, atomic: schema.atomic, open: schema.preserve_unknown, ..Struct::default() };
         self.types.add(Type::Struct(structure))
     }
 

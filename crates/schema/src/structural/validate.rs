@@ -5,8 +5,8 @@
 use meta::field::{Error, Errors, Path};
 use serde_json::Value;
 
-use super::formats::has_format;
 use super::Structural;
+use super::formats::has_format;
 
 /// What every object of the API has, described or not.
 const COMMON: [&str; 3] = ["apiVersion", "kind", "metadata"];
@@ -56,7 +56,9 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 fn kind(schema: &Structural, value: &Value, path: &str, errors: &mut Errors) {
-    let is_whole = value.as_i64().is_some() || value.as_u64().is_some() || value.as_f64().is_some_and(|number| number.fract() == 0.0);
+    let is_whole = value.as_i64().is_some()
+        || value.as_u64().is_some()
+        || value.as_f64().is_some_and(|number| number.fract() == 0.0);
     let found = match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
@@ -95,8 +97,7 @@ fn junctions(schema: &Structural, value: &Value, old: Option<&Value>, path: &str
     }
     let valid = checks.one_of.iter().filter(|schema| try_one(schema).is_empty()).count();
     if !checks.one_of.is_empty() && valid != 1 {
-        let how =
-            if valid == 0 { "Found none valid".to_owned() } else { format!("Found {valid} valid alternatives") };
+        let how = if valid == 0 { "Found none valid".to_owned() } else { format!("Found {valid} valid alternatives") };
         errors.push(broken(format!("{path:?} must validate one and only one schema (oneOf). {how}")));
         if valid == 0 {
             errors.extend(best(&checks.one_of, &try_one));
@@ -142,7 +143,8 @@ fn text(schema: &Structural, value: &str, path: &str, errors: &mut Errors) {
 fn number(schema: &Structural, value: &Value, path: &str, errors: &mut Errors) {
     let checks = &schema.checks;
     let Some(number) = value.as_f64() else { return };
-    let mut fail = |why: String| errors.push(Error::invalid(&at(path), value.clone(), &format!("{path} in body should be {why}")));
+    let mut fail =
+        |why: String| errors.push(Error::invalid(&at(path), value.clone(), &format!("{path} in body should be {why}")));
     if let Some(factor) = checks.multiple_of.filter(|factor| (number / factor).fract() != 0.0) {
         fail(format!("a multiple of {factor}"));
     }

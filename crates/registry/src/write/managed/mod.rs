@@ -170,7 +170,9 @@ impl Writing<'_> {
                     self.merge(ty, target.entry(name.clone()).or_insert(Value::Null), value);
                 }
             }
-            (Value::Array(patch), Value::Array(target)) if is_list(self.schemas, ty) && !is_atomic(self.schemas, ty) => {
+            (Value::Array(patch), Value::Array(target))
+                if is_list(self.schemas, ty) && !is_atomic(self.schemas, ty) =>
+            {
                 let item_type = item(self.schemas, ty);
                 for value in patch {
                     let key = element(self.schemas, ty, value);
