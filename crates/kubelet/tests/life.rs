@@ -58,6 +58,8 @@ impl Node {
             cluster: "0a1b2c3d".to_owned(),
             node: 0,
             subnet: Subnet::new([10, 244, 0, 0].into(), 24).unwrap(),
+            cluster_subnet: Subnet::new([10, 244, 0, 0].into(), 16).unwrap(),
+            virtual_subnet: Subnet::new([10, 96, 0, 0].into(), 16).unwrap(),
             folder: folder.path().join("network"),
         };
         let config = KubeletConfig {

@@ -79,6 +79,8 @@ async fn configure(folder: &Path, api: &Api) -> (KubeletConfig, Arc<Shims>) {
         cluster: cluster.clone(),
         node: 0,
         subnet: Subnet::new([10, 244, 0, 0].into(), 24).unwrap(),
+        cluster_subnet: Subnet::new([10, 244, 0, 0].into(), 16).unwrap(),
+        virtual_subnet: Subnet::new([10, 96, 0, 0].into(), 16).unwrap(),
         folder: folder.join("network"),
     };
     let config = KubeletConfig {

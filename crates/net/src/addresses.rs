@@ -44,6 +44,11 @@ impl Subnet {
         Ipv4Addr::from_bits(self.first + 1)
     }
 
+    /// The first address, which names the network.
+    pub fn network(self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.first)
+    }
+
     /// Bits of the network part.
     pub fn length(self) -> u8 {
         self.length
@@ -133,6 +138,11 @@ impl Addresses {
     /// The address that this owner has.
     pub fn of(&self, owner: &str) -> Option<Ipv4Addr> {
         self.owners.iter().find(|(_, own)| *own == owner).map(|(bits, _)| Ipv4Addr::from_bits(*bits))
+    }
+
+    /// Whether somebody has this address.
+    pub(crate) fn is_owned(&self, address: Ipv4Addr) -> bool {
+        self.owners.contains_key(&address.to_bits())
     }
 
     /// Everybody who has an address.

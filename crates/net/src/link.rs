@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 
 use futures::TryStreamExt;
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage};
+use netlink_packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
 use tokio::task::JoinHandle;
 
@@ -107,6 +108,17 @@ impl Links {
     pub(crate) async fn add_address(&self, index: u32, address: Ipv4Addr, length: u8) -> Result<(), LinkError> {
         let request = self.handle.address().add(index, IpAddr::V4(address), length).replace();
         request.execute().await.map_err(LinkError::new(format!("give the link {index} the address {address}/{length}")))
+    }
+
+    /// Sends what is meant for a subnet out by a link, to whoever has the address there.
+    pub(crate) async fn add_route(&self, index: u32, (address, length): (Ipv4Addr, u8)) -> Result<(), LinkError> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(address, length)
+            .scope(RouteScope::Link)
+            .output_interface(index)
+            .build();
+        let request = self.handle.route().add(route).replace();
+        request.execute().await.map_err(LinkError::new(format!("route {address}/{length} out by the link {index}")))
     }
 
     /// Sends what nothing else matches to the gateway.

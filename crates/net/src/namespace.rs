@@ -26,6 +26,11 @@ impl Namespace {
         Ok(Self(Some(Arc::new(File::open(path)?))))
     }
 
+    /// Gives the calling thread a network namespace of its own, which ends with it: for tests of what changes the kernel.
+    pub fn leave() -> io::Result<()> {
+        Ok(nix::sched::unshare(CloneFlags::CLONE_NEWNET)?)
+    }
+
     /// The open file of a namespace that isn't the process's own.
     pub(crate) fn file(&self) -> Option<&File> {
         self.0.as_deref()

@@ -8,6 +8,11 @@ use std::sync::Mutex;
 use crate::addresses::{AddressError, Addresses, Subnet};
 use crate::link::{LinkError, Links};
 use crate::namespace::Namespace;
+use crate::nft::RulesError;
+use crate::published::{Published, PublishedPort};
+
+/// The length of a subnet of one address.
+const HOST: u8 = 32;
 
 /// What went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +23,9 @@ pub enum NetworkError {
     /// The kernel refused a request about links.
     #[error(transparent)]
     Link(#[from] LinkError),
+    /// The kernel refused packet rules.
+    #[error(transparent)]
+    Rules(#[from] RulesError),
     /// A namespace or a kernel parameter can't be reached.
     #[error("{action}: {source}")]
     Io {
@@ -39,6 +47,10 @@ pub struct NetworkConfig {
     pub node: u16,
     /// Whose addresses the attached namespaces get.
     pub subnet: Subnet,
+    /// What all nodes' subnets are part of: what leaves it comes from the node's own address.
+    pub cluster_subnet: Subnet,
+    /// Addresses that nobody has, which are translated on their way: the node sends them into its bridge.
+    pub virtual_subnet: Subnet,
     /// Where allocations are kept.
     pub folder: PathBuf,
 }
@@ -49,6 +61,7 @@ pub struct Network {
     config: NetworkConfig,
     bridge: u32,
     addresses: Mutex<Addresses>,
+    published: Published,
 }
 
 impl Network {
@@ -57,11 +70,20 @@ impl Network {
         let links = Links::of(&config.namespace).await?;
         let bridge = links.ensure_bridge(&bridge_name(&config.cluster, config.node)).await?;
         links.set_up(bridge).await?;
+        if let Some(loopback) = links.index("lo").await? {
+            links.set_up(loopback).await?;
+        }
         links.add_address(bridge, config.subnet.gateway(), config.subnet.length()).await?;
-        let forwarding = config.namespace.set_parameter("ipv4/ip_forward", "1").await;
-        forwarding.map_err(|source| NetworkError::Io { action: "turn on IP forwarding".to_owned(), source })?;
-        let addresses = Mutex::new(Addresses::open(config.subnet, config.folder.clone())?);
-        Ok(Self { config, bridge, addresses })
+        links.add_route(bridge, (config.virtual_subnet.network(), config.virtual_subnet.length())).await?;
+        set_parameters(&config).await?;
+        let addresses = Addresses::open(config.subnet, config.folder.clone())?;
+        let published = Published::open(&config, &addresses).await?;
+        Ok(Self { config, bridge, addresses: Mutex::new(addresses), published })
+    }
+
+    /// The bridge's name.
+    pub fn bridge(&self) -> String {
+        bridge_name(&self.config.cluster, self.config.node)
     }
 
     /// The node's own namespace.
@@ -97,8 +119,10 @@ impl Network {
             inner.set_up(index).await?;
         }
         if let Some(index) = inner.index("eth0").await? {
-            inner.add_address(index, address, self.config.subnet.length()).await?;
+            // Neighbours are reached through the node too: it must see the answers to what it translated.
+            inner.add_address(index, address, HOST).await?;
             inner.set_up(index).await?;
+            inner.add_route(index, (self.config.subnet.gateway(), HOST)).await?;
             inner.add_default_route(index, self.config.subnet.gateway()).await?;
         }
         Ok(())
@@ -114,18 +138,26 @@ impl Network {
         self.lock().owners().map(str::to_owned).collect()
     }
 
+    /// Leads these ports of the node to the owner. They stay, also across a restart, until it is detached.
+    pub async fn publish(&self, owner: &str, ports: Vec<PublishedPort>) -> Result<(), NetworkError> {
+        let Some(address) = self.address(owner) else { return Ok(()) };
+        self.published.set(address, ports).await
+    }
+
     /// Removes the owner's link, if it outlived its namespace, and takes the address back.
     pub async fn detach(&self, owner: &str) -> Result<(), NetworkError> {
         let Some(address) = self.address(owner) else { return Ok(()) };
         let links = Links::of(&self.config.namespace).await?;
         links.remove(&link_name(&self.config.cluster, address)).await?;
+        self.published.set(address, Vec::new()).await?;
         Ok(self.lock().release(owner)?)
     }
 
     /// Removes the bridge. What is still attached loses its connection.
     pub async fn remove(&self) -> Result<(), NetworkError> {
         let links = Links::of(&self.config.namespace).await?;
-        Ok(links.remove(&bridge_name(&self.config.cluster, self.config.node)).await?)
+        self.published.remove()?;
+        Ok(links.remove(&self.bridge()).await?)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Addresses> {
@@ -133,8 +165,26 @@ impl Network {
     }
 }
 
+/// What the node's kernel must do for packets of others.
+async fn set_parameters(config: &NetworkConfig) -> Result<(), NetworkError> {
+    let bridge = bridge_name(&config.cluster, config.node);
+    for (parameter, value) in [
+        ("ipv4/ip_forward".to_owned(), "1"),
+        // Attached namespaces talk through the node on purpose; it must not tell them of shorter ways.
+        ("ipv4/conf/all/send_redirects".to_owned(), "0"),
+        (format!("ipv4/conf/{bridge}/send_redirects"), "0"),
+        // Ports that are published on the loopback address lead into the bridge.
+        (format!("ipv4/conf/{bridge}/route_localnet"), "1"),
+    ] {
+        let action = || format!("set net/{parameter}");
+        let set = config.namespace.set_parameter(&parameter, value).await;
+        set.map_err(|source| NetworkError::Io { action: action(), source })?;
+    }
+    Ok(())
+}
+
 // Names of links have at most 15 bytes.
-fn bridge_name(cluster: &str, node: u16) -> String {
+pub(crate) fn bridge_name(cluster: &str, node: u16) -> String {
     format!("mk{cluster}b{node}")
 }
 

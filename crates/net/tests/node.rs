@@ -1,10 +1,11 @@
 //! The network with real namespaces. Needs root.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
-use net::{Namespace, Network, NetworkConfig};
+use net::{Namespace, Network, NetworkConfig, PublishedPort, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A process in a network namespace of its own, ended with the test.
@@ -48,7 +49,9 @@ async fn attached_namespaces_reach_each_other_and_the_node() {
         cluster: "0a1b2c3d".to_owned(),
         node: 0,
         subnet: "10.244.7.0/24".parse().expect("a subnet"),
-        folder: folder.path().to_owned(),
+        cluster_subnet: "10.244.0.0/16".parse().expect("a subnet"),
+        virtual_subnet: "10.96.0.0/16".parse().expect("a subnet"),
+        folder: folder.path().join("addresses"),
     };
     let network = Network::open(config.clone()).await.expect("open the network");
     let first = network.attach("one", &one.path()).await.expect("attach");
@@ -62,6 +65,24 @@ async fn attached_namespaces_reach_each_other_and_the_node() {
         let (mut server, _) = listener.accept().await.expect("accept");
         client.write_all(b"x").await.expect("write");
         assert_eq!(server.read_u8().await.expect("read"), b'x');
+    }
+
+    let port = |host, port| PublishedPort { host, transport: Transport::Tcp, port, target: 80 };
+    let ports = vec![port(None, 8080), port(Some(Ipv4Addr::LOCALHOST), 8081)];
+    network.publish("one", ports).await.expect("publish");
+    drop(network);
+    let network = Network::open(config.clone()).await.expect("open the network once more");
+    let (two, node) = (Namespace::open(&two.path()).expect("the second namespace"), config.namespace.clone());
+    let ways = [
+        (&two, network.gateway(), 8080),
+        (&inside, network.gateway(), 8080),
+        (&node, network.gateway(), 8080),
+        (&node, Ipv4Addr::LOCALHOST, 8081),
+    ];
+    for (from, address, port) in ways {
+        let connected = tokio::time::timeout(Duration::from_secs(5), from.connect((address, port).into())).await;
+        connected.unwrap_or_else(|_| panic!("no way to {address}:{port}")).expect("connect to a published port");
+        listener.accept().await.expect("accept");
     }
 
     drop(network);
