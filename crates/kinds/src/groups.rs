@@ -12,25 +12,12 @@ pub(crate) fn all() -> Vec<Resource> {
     let cluster = |resource: Resource| Resource { namespaced: false, ..resource };
     vec![
         Resource { columns: LEASE, rules: &Lease, ..resource("coordination.k8s.io", "Lease", "leases", "lease") },
-        resource("discovery.k8s.io", "EndpointSlice", "endpointslices", "endpointslice"),
         Resource {
             short_names: &["ev"],
             storage: ("", "events"),
             columns: crate::core::event::COLUMNS,
             rules: &crate::core::event::Event::NEW,
             ..resource("events.k8s.io", "Event", "events", "event")
-        },
-        Resource {
-            short_names: &["ing"],
-            subresources: &[STATUS],
-            rules: &Desired,
-            ..resource("networking.k8s.io", "Ingress", "ingresses", "ingress")
-        },
-        cluster(resource("networking.k8s.io", "IngressClass", "ingressclasses", "ingressclass")),
-        Resource {
-            short_names: &["netpol"],
-            rules: &Desired,
-            ..resource("networking.k8s.io", "NetworkPolicy", "networkpolicies", "networkpolicy")
         },
         cluster(resource("node.k8s.io", "RuntimeClass", "runtimeclasses", "runtimeclass")),
         Resource {

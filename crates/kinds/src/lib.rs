@@ -3,6 +3,7 @@
 //! A kind is one file or folder beneath its group's folder, and one line in its group's list; [`all`] joins the groups.
 //! Routes, discovery, tables, RBAC names and garbage collection follow from its [`Resource`].
 
+mod addresses;
 mod age;
 mod apiextensions;
 mod apps;
@@ -13,6 +14,7 @@ mod field;
 mod groups;
 pub mod metadata;
 mod names;
+mod networking;
 mod plain;
 mod rbac;
 mod resource;
@@ -31,6 +33,9 @@ pub fn without_rules() -> &'static dyn Rules {
     &plain::Plain
 }
 
+/// Where services get their addresses, unless ServiceCIDRs say otherwise.
+pub const DEFAULT_SERVICE_CIDR: &str = "10.96.0.0/16";
+
 /// Every built-in resource.
 pub fn all() -> &'static [Resource] {
     static ALL: LazyLock<Vec<Resource>> = LazyLock::new(|| {
@@ -43,6 +48,7 @@ pub fn all() -> &'static [Resource] {
             reviews::all(),
             groups::all(),
             apiextensions::all(),
+            networking::all(),
         ];
         groups.concat()
     });

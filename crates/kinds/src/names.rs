@@ -153,6 +153,22 @@ pub(crate) fn data_key(text: &str) -> Vec<String> {
     found
 }
 
+/// What is wrong with the name of a port, as IANA has it.
+pub(crate) fn port_name(text: &str) -> Vec<String> {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let rules = [
+        (text.len() > 15, "must be no more than 15 characters"),
+        (
+            text.is_empty() || !text.bytes().all(allowed),
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+        ),
+        (!text.bytes().any(|byte| byte.is_ascii_lowercase()), "must contain at least one letter (a-z)"),
+        (text.contains("--"), "must not contain consecutive hyphens"),
+        (text.starts_with('-') || text.ends_with('-'), "must not begin or end with a hyphen"),
+    ];
+    rules.iter().filter(|(broken, _)| *broken).map(|(_, rule)| (*rule).to_owned()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{Converter, Reader, Registry, RegistryConfig, Resources};
 
 mod lists;
+mod services;
 mod watches;
 mod writes;
 

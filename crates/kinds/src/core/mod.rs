@@ -1,6 +1,7 @@
 //! The core group.
 
 mod config_map;
+mod endpoints;
 pub(crate) mod event;
 mod namespace;
 mod node;
@@ -24,7 +25,11 @@ pub(crate) fn all() -> Vec<Resource> {
             rules: &config_map::ConfigMap,
             ..own("ConfigMap", "configmaps", "configmap", &["cm"])
         },
-        own("Endpoints", "endpoints", "endpoints", &["ep"]),
+        Resource {
+            columns: endpoints::COLUMNS,
+            rules: &endpoints::Endpoints,
+            ..own("Endpoints", "endpoints", "endpoints", &["ep"])
+        },
         Resource { columns: event::COLUMNS, rules: &event::Event::CORE, ..own("Event", "events", "event", &["ev"]) },
         own("LimitRange", "limitranges", "limitrange", &["limits"]),
         cluster(Resource {

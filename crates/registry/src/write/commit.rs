@@ -8,6 +8,7 @@ use meta::{ApiError, Object, Reason};
 use serde_json::Value;
 use store::{Commit, CommitError, Durability, Expect, Key, Op, Revision};
 
+use super::claims::Claims;
 use super::{Failure, Writer};
 use crate::cache::encode;
 
@@ -20,6 +21,17 @@ const MAX_OBJECT: usize = 1_572_864;
 impl Writer<'_> {
     /// Stores a document at `key` if `expect` holds, and answers the object it became.
     pub(super) async fn put(&self, key: Key, value: &Value, expect: Expect) -> Result<Arc<Object>, Failure> {
+        self.put_with(key, value, expect, &Claims::default()).await
+    }
+
+    /// The same together with what the object takes and gives back.
+    pub(super) async fn put_with(
+        &self,
+        key: Key,
+        value: &Value,
+        expect: Expect,
+        claims: &Claims,
+    ) -> Result<Arc<Object>, Failure> {
         let bytes = encode(&self.registry.stored(self.row, value).await?);
         if bytes.len() > MAX_OBJECT {
             let text = "Request entity too large: etcdserver: request is too large";
@@ -27,12 +39,13 @@ impl Writer<'_> {
         }
         let bytes = Bytes::from(bytes);
         let ttl = (self.row.storage == ("", "events")).then_some(EVENT_TTL);
-        let commit = Commit {
+        let mut commit = Commit {
             expects: vec![(key.clone(), expect)],
             ops: vec![Op::Put { key: key.clone(), value: bytes.clone(), ttl }],
             durability: self.durability(expect),
         };
-        let revision = self.commit(commit).await?;
+        claims.extend(&mut commit);
+        let revision = self.commit(commit, claims).await?;
         if let Some(object) = self.storage.get(&key).filter(|object| object.revision == revision.0) {
             return Ok(object);
         }
@@ -41,23 +54,26 @@ impl Writer<'_> {
         Ok(Arc::new(object))
     }
 
-    /// Removes `key` if it is still at `revision`, and answers the revision of that.
-    pub(super) async fn remove(&self, key: Key, revision: u64) -> Result<Revision, Failure> {
-        self.commit(Commit::delete(key, Some(Expect::Revision(Revision(revision))))).await
+    /// Removes `object` from `key` if it is still at `revision`, and answers the revision of that.
+    pub(super) async fn remove(&self, key: Key, object: &Value, revision: u64) -> Result<Revision, Failure> {
+        let claims = self.released(object);
+        let mut commit = Commit::delete(key, Some(Expect::Revision(Revision(revision))));
+        claims.extend(&mut commit);
+        self.commit(commit, &claims).await
     }
 
     /// Commits and waits until the cache has passed it.
-    async fn commit(&self, commit: Commit) -> Result<Revision, Failure> {
+    async fn commit(&self, commit: Commit, claims: &Claims) -> Result<Revision, Failure> {
         let store = &self.registry.store;
         match store.commit(commit).await {
             Ok(revision) => {
                 self.registry.passed(revision.0).await;
                 Ok(revision)
             }
-            Err(CommitError::Conflict { .. }) => {
+            Err(CommitError::Conflict { key, .. }) => {
                 // What stood in the way is to be seen by the next attempt.
                 self.registry.passed(store.revision().0).await;
-                Err(Failure::Stale)
+                Err(self.taken(claims, &key).unwrap_or(Failure::Stale))
             }
             Err(error @ CommitError::Full(_)) => Err(ApiError::internal(error).into()),
             Err(CommitError::Closed) => {

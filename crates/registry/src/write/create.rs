@@ -15,6 +15,9 @@ use crate::admission::{Operation, Request};
 /// Upstream tries so many generated names.
 const NAMES: usize = 8;
 
+/// So often another address or port is chosen when somebody was faster to take one.
+const CHOICES: usize = 256;
+
 impl Writer<'_> {
     /// Makes an object.
     pub(crate) async fn create(&self, mut object: Value, options: &WriteOptions) -> Result<Reply, ApiError> {
@@ -41,7 +44,7 @@ impl Writer<'_> {
             if generated {
                 metadata(&mut request.object).insert("name".to_owned(), json!(generate(&base)));
             }
-            if let Some(object) = self.attempt_create(&mut request, options).await? {
+            if let Some(object) = self.create_once(&mut request, options).await? {
                 request.warnings.extend(self.row.rules().warnings(&request.object, None));
                 return Ok(Reply::Object { object, created: true, warnings: request.warnings });
             }
@@ -54,13 +57,27 @@ impl Writer<'_> {
     }
 
     /// `None` where the name is taken.
-    async fn attempt_create(
+    async fn create_once(
         &self,
         request: &mut Request<'_>,
         options: &WriteOptions,
     ) -> Result<Option<Arc<Object>>, ApiError> {
+        self.row.rules().prepare_create(&mut request.object);
+        let wish = self.claims_something().then(|| request.object.clone());
+        for _ in 0..CHOICES {
+            match self.attempt_create(request, options).await {
+                Ok(object) => return Ok(Some(object)),
+                Err(Failure::Stale) => return Ok(None),
+                Err(Failure::Api(error)) => return Err(error),
+                Err(Failure::Taken) => wish.iter().for_each(|wish| request.object.clone_from(wish)),
+            }
+        }
+        Err(ApiError::internal("what the object needs is taken by others all the time"))
+    }
+
+    async fn attempt_create(&self, request: &mut Request<'_>, options: &WriteOptions) -> Result<Arc<Object>, Failure> {
         let object = &mut request.object;
-        self.row.rules().prepare_create(object);
+        let claims = self.claim(object, None).await?;
         let name = text(object, "/metadata/name").to_owned();
         self.validate_new(object, &name)?;
         request.attributes.name.clone_from(&name);
@@ -68,13 +85,9 @@ impl Writer<'_> {
         let key = self.key(&name);
         if options.dry_run {
             let taken = self.storage.get(&key).is_some();
-            return if taken { Ok(None) } else { unstored(self, &request.object).map(Some) };
+            return if taken { Err(Failure::Stale) } else { Ok(unstored(self, &request.object)?) };
         }
-        match self.put(key, &request.object, Expect::Absent).await {
-            Ok(object) => Ok(Some(object)),
-            Err(Failure::Stale) => Ok(None),
-            Err(Failure::Api(error)) => Err(error),
-        }
+        self.put_with(key, &request.object, Expect::Absent, &claims).await
     }
 
     /// Nothing new is made of a resource whose definition is being deleted.

@@ -85,7 +85,7 @@ impl Writer<'_> {
             match self.attempt_delete(&old, options).await {
                 Ok(deleted) => return Ok(deleted),
                 Err(Failure::Api(error)) => return Err(error),
-                Err(Failure::Stale) => {}
+                Err(Failure::Stale | Failure::Taken) => {}
             }
         }
         Err(ApiError::modified(&self.row.gvr(), name))
@@ -104,7 +104,7 @@ impl Writer<'_> {
             Deletion::Pending => Ok(Deleted { object: old.clone(), gone: false }),
             Deletion::Remove if options.dry_run => Ok(Deleted { object: old.clone(), gone: true }),
             Deletion::Remove => {
-                let revision = self.remove(self.key(name), old.revision).await?;
+                let revision = self.remove(self.key(name), &value, old.revision).await?;
                 Ok(Deleted { object: Arc::new(at_revision(old, revision.0)), gone: true })
             }
             Deletion::Mark(marked) if options.dry_run => Ok(Deleted { object: unstored(self, &marked)?, gone: false }),

@@ -1,5 +1,6 @@
 //! Writes: from a call to a commit, through admission and the kind's rules.
 
+mod claims;
 mod commit;
 mod create;
 mod delete;
@@ -45,6 +46,8 @@ pub(crate) struct Writer<'a> {
 enum Failure {
     /// Somebody else changed the object meanwhile.
     Stale,
+    /// Somebody else took what was chosen for it; another choice may do.
+    Taken,
     /// It can't be done.
     Api(ApiError),
 }

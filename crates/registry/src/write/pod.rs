@@ -31,7 +31,7 @@ impl Writer<'_> {
             match self.attempt_bind(&old, &request.object, options).await {
                 Ok(()) => return Ok(Reply::Status(Status { code: 201, ..Status::success(None) })),
                 Err(Failure::Api(error)) => return Err(error),
-                Err(Failure::Stale) => {}
+                Err(Failure::Stale | Failure::Taken) => {}
             }
         }
         Err(ApiError::modified(&self.row.gvr(), &name))

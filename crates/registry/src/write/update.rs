@@ -68,7 +68,7 @@ impl Writer<'_> {
                 Ok(reply) => return Ok(reply),
                 Err(Failure::Api(error)) => return Err(error),
                 Err(Failure::Stale) if names_revision(&source) => break,
-                Err(Failure::Stale) => {}
+                Err(Failure::Stale | Failure::Taken) => {}
             }
         }
         Err(ApiError::modified(&self.row.gvr(), self.name))
@@ -99,6 +99,7 @@ impl Writer<'_> {
             self.row.rules().default(&mut request.object);
         }
         self.prepare(&mut request.object, &before)?;
+        let claims = self.claim(&mut request.object, Some(&before)).await?;
         self.validate_change(&request.object, &before)?;
         self.admit(&request).await?;
         let new = &request.object;
@@ -107,10 +108,11 @@ impl Writer<'_> {
         } else if options.dry_run {
             unstored(self, new)?
         } else if self.row_is_released(new, &before) {
-            let revision = self.remove(self.key(self.name), old.revision).await?;
+            let revision = self.remove(self.key(self.name), &before, old.revision).await?;
             Arc::new(at_revision(old, revision.0))
         } else {
-            self.put(self.key(self.name), new, Expect::Revision(Revision(old.revision))).await?
+            let expect = Expect::Revision(Revision(old.revision));
+            self.put_with(self.key(self.name), new, expect, &claims).await?
         };
         request.warnings.extend(self.row.rules().warnings(&request.object, Some(&before)));
         Ok(Reply::Object { object, created: false, warnings: request.warnings })
