@@ -62,6 +62,11 @@ pub trait Controller: Send + Sync + 'static {
     /// What it looks at.
     fn sources(&self) -> Vec<Source>;
 
+    /// Which keys a change concerns. Asks the source, unless the controller must know more than the object says.
+    fn keys(&self, source: &Source, object: &Object) -> Vec<String> {
+        (source.keys)(object)
+    }
+
     /// Does what is to be done for a key.
     async fn reconcile(&self, key: &str) -> Result<Outcome, ReconcileError>;
 }
@@ -108,7 +113,7 @@ impl Driver {
     async fn feed(self: Arc<Self>, source: Source) {
         let mut changes = source.informer.subscribe();
         while let Some(object) = changes.next().await {
-            (source.keys)(&object).into_iter().for_each(|key| self.queue.add(key));
+            self.controller.keys(&source, &object).into_iter().for_each(|key| self.queue.add(key));
         }
     }
 

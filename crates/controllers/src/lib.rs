@@ -8,6 +8,7 @@ mod namespaces;
 mod nodes;
 mod root_ca;
 mod service_accounts;
+mod services;
 mod volumes;
 
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ pub struct Context {
 pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
     let core = |resource: &str| Informer::new(context.reader.clone(), Gvr::new("", "v1", resource));
     let (namespaces, pods, writer) = (core("namespaces"), core("pods"), &context.client);
-    vec![
+    let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(custom_resources::CustomResources {
             client: context.api_server.clone(),
             definitions: Informer::new(context.api_server.clone(), custom_resources::definitions()),
@@ -66,11 +67,13 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
         }),
         Arc::new(volumes::Volumes {
             client: writer("persistent-volume-binder"),
-            pods,
+            pods: pods.clone(),
             claims: core("persistentvolumeclaims"),
             volumes: core("persistentvolumes"),
             classes: Informer::new(context.reader.clone(), Gvr::new("storage.k8s.io", "v1", "storageclasses")),
             folder: context.volumes.clone(),
         }),
-    ]
+    ];
+    all.extend(services::all(context, &pods));
+    all
 }
