@@ -1,13 +1,14 @@
 //! The steps of a pod's life that take time, each a job of its actor. They decide nothing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use container::{NamespaceMode, Namespaces, SandboxConfig};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use k8s_openapi::api::core::v1::{ContainerPort, Pod, PodStatus};
 use meta::Object;
+use net::{PublishedPort, Transport};
 use serde_json::Value;
 
 use crate::kubelet::Shared;
@@ -57,7 +58,8 @@ pub(crate) async fn sandbox(
     } else {
         let attached = async {
             config.network.detach(&uid).await?;
-            config.network.attach(&uid, &made.netns).await
+            let address = config.network.attach(&uid, &made.netns).await?;
+            config.network.publish(&uid, host_ports(&pod)).await.map(|()| address)
         };
         match attached.await {
             Ok(address) => vec![IpAddr::V4(address)],
@@ -70,6 +72,24 @@ pub(crate) async fn sandbox(
         }
     };
     Ok(Sandboxed { id, netns: made.netns, ips })
+}
+
+/// The ports of the node that a pod asks for.
+fn host_ports(pod: &Pod) -> Vec<PublishedPort> {
+    let published = |port: &ContainerPort| {
+        let host = port.host_ip.as_deref().and_then(|ip| ip.parse().ok()).filter(|ip: &Ipv4Addr| !ip.is_unspecified());
+        Some(PublishedPort {
+            host,
+            transport: Transport::named(port.protocol.as_deref().unwrap_or("TCP"))?,
+            port: u16::try_from(port.host_port?).ok().filter(|number| *number != 0)?,
+            target: u16::try_from(port.container_port).ok()?,
+        })
+    };
+    let spec = pod.spec.as_ref();
+    let sidecars = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default().iter();
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default().iter().chain(sidecars);
+    containers.flat_map(|container| container.ports.iter().flatten()).filter_map(published).collect()
 }
 
 /// Whether a pod lives in its node's network.

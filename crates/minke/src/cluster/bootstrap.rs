@@ -51,15 +51,42 @@ fn objects() -> Vec<(Gvr, &'static str, Value)> {
         "provisioner": controllers::PROVISIONER, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
     });
     objects.push((Gvr::new("storage.k8s.io", "v1", "storageclasses"), "", class));
-    let service = json!({
+    objects.extend(services());
+    objects
+}
+
+/// The addresses of services, and the services that the cluster itself provides.
+fn services() -> [(Gvr, &'static str, Value); 3] {
+    let range = json!({
+        "kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1", "metadata": {"name": "kubernetes"},
+        "spec": {"cidrs": [kinds::DEFAULT_SERVICE_CIDR]},
+    });
+    let api = json!({
         "kind": "Service", "apiVersion": "v1",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
         "spec": {
-            "type": "ClusterIP", "clusterIP": super::control_plane::SERVICE_IP.to_string(),
-            "clusterIPs": [super::control_plane::SERVICE_IP.to_string()], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "type": "ClusterIP", "clusterIP": super::control_plane::SERVICE_IP,
+            "clusterIPs": [super::control_plane::SERVICE_IP], "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
         },
     });
-    objects.push((Gvr::new("", "v1", "services"), "default", service));
-    objects
+    let names = json!({
+        "kind": "Service", "apiVersion": "v1",
+        "metadata": {"name": "kube-dns", "namespace": "kube-system", "labels": {
+            "k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS",
+        }},
+        "spec": {
+            "type": "ClusterIP", "clusterIP": super::node::DNS, "clusterIPs": [super::node::DNS],
+            "ports": [
+                {"name": "dns", "port": 53, "protocol": "UDP", "targetPort": super::node::DNS_PORT},
+                {"name": "dns-tcp", "port": 53, "protocol": "TCP", "targetPort": super::node::DNS_PORT},
+            ],
+        },
+    });
+    let service = |namespace, object| (Gvr::new("", "v1", "services"), namespace, object);
+    [
+        (Gvr::new("networking.k8s.io", "v1", "servicecidrs"), "", range),
+        service("default", api),
+        service("kube-system", names),
+    ]
 }

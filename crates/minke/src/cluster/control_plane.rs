@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::endpoints;
 use crate::cli::Up;
 use crate::kubeconfig::Access;
 use crate::layout::Layout;
@@ -90,11 +91,19 @@ impl ControlPlane {
         });
         let registry = registry.await.context("open the registry")?;
         bootstrap(&registry).await?;
+        publish(&registry, options, (node_ip, port), gateway).await?;
         let address = reachable(options.listen.ip(), node_ip);
         let door = open_door(&registry, &pki, &clock, format!("https://{address}:{port}"))?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
-        serve(&door, &pki, &clock, node_ip, gateway, (socket, stop.clone(), &tasks))?;
+        let mut sockets = vec![socket];
+        if let Some(gateway) = gateway.filter(|_| options.listen.ip().is_loopback()) {
+            // Pods can't come to a loopback address.
+            let inner = SocketAddr::new(gateway.into(), port);
+            let socket = net::Namespace::own().listen(inner).await;
+            sockets.push(socket.with_context(|| format!("listen on {inner} for pods"))?);
+        }
+        serve(&door, &pki, &clock, node_ip, gateway, (sockets, stop.clone(), &tasks))?;
         let access = access(&pki, &clock, port)?;
         let plane = Self { access, pki, door, clock, port, registry, store, stop, tasks };
         plane.start_controllers(layout);
@@ -148,6 +157,23 @@ async fn bootstrap(registry: &Registry) -> anyhow::Result<()> {
     super::bootstrap::run(registry).await.context("make what every cluster has")
 }
 
+/// Tells the cluster where its own services are: the API, and on a node the names.
+async fn publish(
+    registry: &Registry,
+    options: &Up,
+    (node_ip, port): (IpAddr, u16),
+    gateway: Option<Ipv4Addr>,
+) -> anyhow::Result<()> {
+    let own = reachable(options.listen.ip(), node_ip);
+    let api = gateway.map(IpAddr::V4).filter(|_| own.is_loopback()).unwrap_or(own);
+    endpoints::publish(registry, &endpoints::API, SocketAddr::new(api, port)).await.context("publish the API")?;
+    if let Some(gateway) = gateway {
+        let names = SocketAddr::new(gateway.into(), super::node::DNS_PORT);
+        endpoints::publish(registry, &endpoints::DNS, names).await.context("publish the names")?;
+    }
+    Ok(())
+}
+
 /// An address that clients on this machine can use.
 fn reachable(listen: IpAddr, node_ip: IpAddr) -> IpAddr {
     if listen.is_unspecified() { node_ip } else { listen }
@@ -185,7 +211,7 @@ fn serve(
     clock: &Arc<dyn Clock>,
     node_ip: IpAddr,
     gateway: Option<Ipv4Addr>,
-    (socket, stop, tasks): (TcpListener, CancellationToken, &TaskTracker),
+    (sockets, stop, tasks): (Vec<TcpListener>, CancellationToken, &TaskTracker),
 ) -> anyhow::Result<()> {
     let names = [
         "kubernetes",
@@ -202,12 +228,15 @@ fn serve(
     let certificate = ServerCertificate::new(Arc::clone(pki), purpose, Arc::clone(clock));
     let certificate = Arc::new(certificate.context("make the server's certificate")?);
     let tls = Arc::new(server_config(Arc::clone(&peers), certificate).context("prepare TLS")?);
-    let listener = Listener { door: Arc::clone(door), tls, peers };
-    tasks.spawn(async move {
-        if let Err(error) = listener.serve(socket, stop).await {
-            tracing::error!(%error, "the API ended");
-        }
-    });
+    for socket in sockets {
+        let listener = Listener { door: Arc::clone(door), tls: Arc::clone(&tls), peers: Arc::clone(&peers) };
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = listener.serve(socket, stop).await {
+                tracing::error!(%error, "the API ended");
+            }
+        });
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod address;
 mod bootstrap;
 mod control_plane;
+mod endpoints;
 pub(crate) mod images;
 mod node;
 mod objects;

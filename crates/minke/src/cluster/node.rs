@@ -10,20 +10,29 @@ use container::{Images, Runtime, Shims, ShimsConfig};
 use kubelet::{Kubelet, KubeletConfig};
 use meta::{Clock, UserInfo};
 use net::{Namespace, Network, NetworkConfig, Subnet};
+use netd::{Netd, NetdConfig};
 use rustls::pki_types::CertificateDer;
 
 use super::control_plane::{ControlPlane, SERVICE_IP};
 use crate::cli::Up;
 use crate::layout::Layout;
 
+const CLUSTER_SUBNET: &str = "10.244.0.0/16";
+const DOMAIN: &str = "cluster.local";
 const SUBNET: &str = "10.244.0.0/24";
-const DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
+/// Where pods ask for names.
+pub(super) const DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
+/// Where the node's gateway answers for names; not where a resolver of the host's own may be.
+pub(super) const DNS_PORT: u16 = 10053;
+/// What the node itself asks for other names.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
 const MAX_PODS: u32 = 110;
 
 /// The running node.
 pub(super) struct Node {
     pub(super) name: String,
     kubelet: Kubelet,
+    netd: Netd,
     network: Arc<Network>,
 }
 
@@ -39,6 +48,8 @@ pub(super) async fn open_network(layout: &Layout) -> anyhow::Result<Arc<Network>
         cluster: layout.id().to_owned(),
         node: 0,
         subnet: SUBNET.parse::<Subnet>().map_err(anyhow::Error::msg)?,
+        cluster_subnet: CLUSTER_SUBNET.parse::<Subnet>().map_err(anyhow::Error::msg)?,
+        virtual_subnet: kinds::DEFAULT_SERVICE_CIDR.parse::<Subnet>().map_err(anyhow::Error::msg)?,
         folder: layout.node(&name()?).join("addresses"),
     };
     Ok(Arc::new(Network::open(config).await.context("make the node's network")?))
@@ -80,7 +91,7 @@ impl Node {
             node_ip,
             pod_cidr: SUBNET.to_owned(),
             cluster_dns: vec![DNS],
-            cluster_domain: "cluster.local".to_owned(),
+            cluster_domain: DOMAIN.to_owned(),
             service_address: Some(SocketAddr::new(IpAddr::V4(SERVICE_IP), 443)),
             tls: Arc::new(server_tls(&plane.pki, &plane.clock, &name, node_ip)?),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.kubelet_port),
@@ -89,8 +100,9 @@ impl Node {
             clock: Arc::clone(&plane.clock),
         };
         tracing::debug!(node = name, api = plane.port, "starting the node");
+        let netd = start_netd(layout, plane, &network, &name).await?;
         let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
-        Ok(Self { name, kubelet, network })
+        Ok(Self { name, kubelet, netd, network })
     }
 
     pub(super) async fn ready(&self) {
@@ -100,8 +112,29 @@ impl Node {
     /// Ends the node's pods and takes its network down.
     pub(super) async fn end(self) -> anyhow::Result<()> {
         self.kubelet.drain_and_stop().await;
+        self.netd.stop_and_clean().await.context("remove the rules of services")?;
         self.network.remove().await.context("remove the node's network")
     }
+}
+
+async fn start_netd(layout: &Layout, plane: &ControlPlane, network: &Network, name: &str) -> anyhow::Result<Netd> {
+    let subnet = |text: &str| {
+        let subnet = text.parse::<Subnet>().map_err(anyhow::Error::msg)?;
+        anyhow::Ok((subnet.network(), subnet.length()))
+    };
+    let config = NetdConfig {
+        client: plane.client(UserInfo::new("system:kube-proxy", &[])),
+        namespace: network.namespace().clone(),
+        cluster: layout.id().to_owned(),
+        node: name.to_owned(),
+        pods: subnet(CLUSTER_SUBNET)?,
+        services: subnet(kinds::DEFAULT_SERVICE_CIDR)?,
+        external_ips: false,
+        dns: SocketAddr::new(network.gateway().into(), DNS_PORT),
+        domain: DOMAIN.to_owned(),
+        resolv_conf: PathBuf::from(RESOLV_CONF),
+    };
+    Netd::start(config).await.context("serve services")
 }
 
 /// Ends what runs on the node while nothing manages it.
@@ -113,7 +146,9 @@ pub(super) async fn sweep(layout: &Layout) -> anyhow::Result<()> {
         runtime.stop_sandbox(&id).await.with_context(|| format!("end the sandbox {id}"))?;
         runtime.remove_sandbox(&id).await.with_context(|| format!("remove the sandbox {id}"))?;
     }
-    open_network(layout).await?.remove().await.context("remove the node's network")
+    let network = open_network(layout).await?;
+    Netd::sweep(network.namespace(), layout.id()).await.context("remove the rules of services")?;
+    network.remove().await.context("remove the node's network")
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
