@@ -12,6 +12,7 @@ async fn cluster() -> Fixture {
         settings: Settings { allow_privileged: true },
         admission: Vec::new(),
         resources: Resources::builtin(),
+        converter: Arc::new(NoConversion),
     });
     Fixture { registry: registry.await.expect("a registry"), clock }
 }
