@@ -8,6 +8,10 @@ use serde_json::{Value, json};
 pub(super) async fn run(registry: &Registry) -> Result<(), ApiError> {
     let user = UserInfo::new("system:apiserver", &["system:masters"]);
     for (resource, namespace, object) in objects() {
+        let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+        if registry.get_cached(&resource, namespace, name).is_some() {
+            continue;
+        }
         let path = ResourcePath::collection(resource, namespace);
         match registry.call(&user, &path, Call::Create { object, options: WriteOptions::default() }).await {
             Err(error) if error.reason != Reason::AlreadyExists => return Err(error),

@@ -26,6 +26,8 @@ const GUESSES: usize = 64;
 /// What a write takes and gives back besides its object.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
+    /// The object's name, for what is said of it.
+    name: String,
     /// Keys that must be absent, with what they shall hold.
     take: BTreeMap<Key, Bytes>,
     /// Keys that are free from then on.
@@ -58,7 +60,7 @@ impl Writer<'_> {
 
     /// Chooses what the object has not yet, and tells what it takes and gives back. Nothing is taken before the commit.
     pub(super) async fn claim(&self, object: &mut Value, old: Option<&Value>) -> Result<Claims, ApiError> {
-        let mut claims = Claims::default();
+        let mut claims = Claims { name: text(object, "/metadata/name").to_owned(), ..Claims::default() };
         if !self.claims_something() || !self.subresource.is_empty() {
             return Ok(claims);
         }
@@ -115,11 +117,11 @@ impl Writer<'_> {
                     Error::invalid(&path, object["spec"]["clusterIPs"].clone(), &detail)
                 };
                 if !ranges.iter().any(|range| range.contains(address)) {
-                    return Err(self.invalid(refuse("the provided network does not match the current range")));
+                    return Err(self.refused(claims, refuse("the provided network does not match the current range")));
                 }
                 let taken = refuse("provided IP is already allocated");
                 if self.address_is_taken(address) {
-                    return Err(self.invalid(taken));
+                    return Err(self.refused(claims, taken));
                 }
                 claims.refusals.insert(key, taken);
                 address
@@ -259,11 +261,11 @@ impl Writer<'_> {
         if !u16::try_from(number).is_ok_and(|number| NODE_PORTS.contains(&number)) {
             let (first, last) = (NODE_PORTS.start(), NODE_PORTS.end());
             let detail = format!("provided port is not in the valid range. The range of valid ports is {first}-{last}");
-            return Err(self.invalid(Error::invalid(path, number, &detail)));
+            return Err(self.refused(claims, Error::invalid(path, number, &detail)));
         }
         let taken = Error::invalid(path, number, "provided port is already allocated");
         if self.stored(&key).await? {
-            return Err(self.invalid(taken));
+            return Err(self.refused(claims, taken));
         }
         claims.refusals.insert(key.clone(), taken);
         claims.take.insert(key, owner.clone());
@@ -292,14 +294,14 @@ impl Writer<'_> {
         Ok(found.entries.iter().any(|entry| entry.key == *key))
     }
 
-    fn invalid(&self, error: Error) -> ApiError {
-        ApiError::invalid(&self.row.gvk(), self.name, &[error])
+    fn refused(&self, claims: &Claims, error: Error) -> ApiError {
+        ApiError::invalid(&self.row.gvk(), &claims.name, &[error])
     }
 
     /// What became of a commit that a claim stood against.
     pub(super) fn taken(&self, claims: &Claims, key: &str) -> Option<Failure> {
         let refusal = claims.failed(key)?;
-        Some(refusal.map_or(Failure::Taken, |error| Failure::Api(self.invalid(error.clone()))))
+        Some(refusal.map_or(Failure::Taken, |error| Failure::Api(self.refused(claims, error.clone()))))
     }
 }
 
