@@ -15,6 +15,7 @@ use meta::{ApiError, Call, FieldValidation, Gvk, PatchType, Reply, ResourcePath,
 use crate::body;
 use crate::door::Door;
 use crate::negotiate::{self, Encoding, View};
+use crate::proxy;
 use crate::query::Query;
 use crate::relay;
 use crate::response::{self, Body};
@@ -52,6 +53,10 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
             let verb = if resource.subresource.as_deref() == Some("log") { Verb::Get } else { Verb::Create };
             door.authorize(&user, &resource, verb, None)?;
             relay::relay(door, &resource, request).await
+        }
+        Route::Resource(resource, _) if proxy::is_proxied(&resource) => {
+            door.authorize(&user, &resource, proxy::verb(request.method())?, None)?;
+            proxy::proxy(door, &resource, request).await
         }
         Route::Resource(resource, _) => on_resource(door, &user, resource, request).await,
     }

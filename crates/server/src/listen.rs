@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use auth::tls::{Peer, PeerVerifier};
+use http::Request;
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
@@ -15,6 +17,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::door::Door;
 use crate::handler::handle;
+use crate::proxy::Client;
 
 /// Why serving ended.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +66,7 @@ impl Listener {
 
     async fn connection(&self, stream: TcpStream) -> Result<(), String> {
         stream.set_nodelay(true).map_err(|error| error.to_string())?;
+        let client = stream.peer_addr().map(Client).map_err(|error| error.to_string())?;
         let accepted = TlsAcceptor::from(Arc::clone(&self.tls)).accept(stream).await;
         let stream = accepted.map_err(|error| error.to_string())?;
         let now = self.door.config.clock.now();
@@ -71,7 +75,8 @@ impl Listener {
             None => Peer::Nobody,
         };
         let peer = Arc::new(peer);
-        let service = service_fn(move |request| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(client);
             let (door, peer) = (Arc::clone(&self.door), Arc::clone(&peer));
             async move { Ok::<_, Infallible>(handle(&door, &peer, request).await) }
         });

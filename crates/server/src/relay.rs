@@ -1,18 +1,13 @@
 //! What a pod's node answers: logs, and streams into containers. Relayed to the kubelet, byte for byte after an upgrade.
-//!
-//! Redirects are never followed, and a connection that failed to upgrade is closed, not reused.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use meta::{ApiError, Object, Reason, ResourcePath};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
@@ -22,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use crate::door::Door;
 use crate::query::Query;
 use crate::response::Body;
+use crate::{log_socket, onward};
 
 /// Opens connections towards nodes, from the network that they are in.
 #[async_trait]
@@ -40,7 +36,7 @@ pub(crate) fn is_relayed(path: &ResourcePath) -> bool {
 pub(crate) async fn relay(
     door: &Door,
     path: &ResourcePath,
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
     let (namespace, name) = (path.namespace.as_deref().unwrap_or_default(), path.name.as_deref().unwrap_or_default());
     let pod = door.cached("pods", namespace, name)?;
@@ -63,7 +59,34 @@ pub(crate) async fn relay(
     let connector = TlsConnector::from(Arc::clone(&door.config.kubelet_tls));
     let server = ServerName::IpAddress(address.ip().into());
     let stream = connector.connect(server, stream).await.map_err(|error| unreachable(&error))?;
-    exchange(stream, &target, address, request).await.map_err(|error| unreachable(&error))
+    let socket = subresource == "log" && log_socket::is_wanted(request.headers());
+    let upgrading = !socket && request.headers().contains_key(UPGRADE);
+    let onward = onward_request(&request, &target, address, upgrading).map_err(|error| unreachable(&error))?;
+    let upgrade = hyper::upgrade::on(&mut request);
+    if socket {
+        let answer = onward::send(Box::new(stream), onward, None).await.map_err(|error| unreachable(&error))?;
+        let fine = answer.status() == StatusCode::OK;
+        return if fine { log_socket::answer(request.headers(), upgrade, answer.into_body()) } else { Ok(answer) };
+    }
+    let ours = upgrading.then_some(upgrade);
+    onward::send(Box::new(stream), onward, ours).await.map_err(|error| unreachable(&error))
+}
+
+fn onward_request(
+    request: &Request<Incoming>,
+    target: &str,
+    address: SocketAddr,
+    upgrading: bool,
+) -> Result<Request<Body>, http::Error> {
+    let mut onward = Request::builder().method(request.method().clone()).uri(target).header(HOST, address.to_string());
+    for (name, value) in request.headers() {
+        let text = name.as_str();
+        let streams = text.starts_with("sec-websocket") || text.starts_with("x-stream");
+        if upgrading && (name == UPGRADE || name == CONNECTION || streams) {
+            onward = onward.header(name, value);
+        }
+    }
+    onward.body(onward::empty())
 }
 
 fn log_query(query: &Query) -> String {
@@ -133,7 +156,13 @@ fn kubelet(door: &Door, pod: &Object) -> Result<(String, SocketAddr), ApiError> 
         let text = format!("pod {} does not have a host assigned", pod.metadata.name);
         return Err(ApiError::bad_request(text));
     }
-    let object = door.cached("nodes", "", &node)?.value();
+    let address = kubelet_address(door, &node)?;
+    Ok((node, address))
+}
+
+/// The address of a node's kubelet.
+pub(crate) fn kubelet_address(door: &Door, node: &str) -> Result<SocketAddr, ApiError> {
+    let object = door.cached("nodes", "", node)?.value();
     let addresses = object["status"]["addresses"].as_array().into_iter().flatten();
     let internal =
         addresses.filter(|address| address["type"] == "InternalIP").find_map(|address| address["address"].as_str());
@@ -141,40 +170,5 @@ fn kubelet(door: &Door, pod: &Object) -> Result<(String, SocketAddr), ApiError> 
     let port = object.pointer("/status/daemonEndpoints/kubeletEndpoint/Port").and_then(Value::as_u64);
     let port = u16::try_from(port.unwrap_or(10250)).unwrap_or(10250);
     let unknown = || ApiError::new(Reason::ServiceUnavailable, format!("node {node} has no address yet"));
-    Ok((node.clone(), SocketAddr::new(address.ok_or_else(unknown)?, port)))
-}
-
-async fn exchange(
-    stream: tokio_rustls::client::TlsStream<TcpStream>,
-    target: &str,
-    address: SocketAddr,
-    mut request: Request<Incoming>,
-) -> Result<Response<Body>, Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the answer's body, or with the streams after an upgrade.
-    tokio::spawn(connection.with_upgrades());
-    let mut onward = Request::builder().method(request.method().clone()).uri(target).header(HOST, address.to_string());
-    let upgrading = request.headers().contains_key(UPGRADE);
-    for (name, value) in request.headers() {
-        let name_text = name.as_str();
-        if upgrading
-            && (name == UPGRADE
-                || name == CONNECTION
-                || name_text.starts_with("sec-websocket")
-                || name_text.starts_with("x-stream"))
-        {
-            onward = onward.header(name, value);
-        }
-    }
-    let mut answer = sender.send_request(onward.body(Empty::<Bytes>::new())?).await?;
-    if answer.status() == StatusCode::SWITCHING_PROTOCOLS && upgrading {
-        let (theirs, ours) = (hyper::upgrade::on(&mut answer), hyper::upgrade::on(&mut request));
-        tokio::spawn(async move {
-            let (Ok(theirs), Ok(ours)) = (theirs.await, ours.await) else { return };
-            // Whoever closes first ends both directions.
-            let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(theirs), &mut TokioIo::new(ours)).await;
-        });
-    }
-    let (parts, body) = answer.into_parts();
-    Ok(Response::from_parts(parts, body.map_err(io::Error::other).boxed_unsync()))
+    Ok(SocketAddr::new(address.ok_or_else(unknown)?, port))
 }
