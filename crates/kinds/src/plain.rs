@@ -99,6 +99,14 @@ pub(crate) fn prepare_update(new: &mut Value, old: &Value, part: Part<'_>) {
     }
 }
 
+/// The split of kinds whose status may be written together with labels and annotations: only the desired state is put back.
+pub(crate) fn keep_desired_state(new: &mut Value, old: &Value) {
+    field::remove(new, "spec");
+    if let Some(spec) = old.get("spec") {
+        new["spec"] = spec.clone();
+    }
+}
+
 /// The object's name as a cell.
 pub(crate) fn name(object: &Value) -> Value {
     object["metadata"]["name"].clone()

@@ -5,6 +5,7 @@ mod cidrs;
 mod endpoints;
 mod members;
 mod mirror;
+mod repair;
 mod slice_controller;
 mod slices;
 
@@ -22,6 +23,7 @@ pub(crate) fn all(context: &Context, pods: &Informer) -> Vec<Arc<dyn Controller>
     let slices = follow(slices::gvr());
     let endpoints = follow(core("endpoints"));
     let nodes = follow(core("nodes"));
+    let addresses = follow(networking("ipaddresses"));
     let writer = &context.client;
     vec![
         Arc::new(slice_controller::Slices {
@@ -45,12 +47,13 @@ pub(crate) fn all(context: &Context, pods: &Informer) -> Vec<Arc<dyn Controller>
             endpoints,
             slices,
         }),
-        Arc::new(balancer::Balancer { client: writer("service-controller"), services, nodes }),
+        Arc::new(balancer::Balancer { client: writer("service-controller"), services: services.clone(), nodes }),
         Arc::new(cidrs::Cidrs {
             client: writer("service-cidrs-controller"),
             cidrs: follow(networking("servicecidrs")),
-            addresses: follow(networking("ipaddresses")),
+            addresses: addresses.clone(),
         }),
+        Arc::new(repair::Repair { client: context.api_server.clone(), services, addresses }),
     ]
 }
 

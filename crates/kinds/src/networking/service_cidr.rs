@@ -4,7 +4,7 @@ use meta::field::{Error, Errors, Path};
 use serde_json::Value;
 
 use crate::field::items;
-use crate::plain::{AGE, NAME, column, name, prepare_create, prepare_update};
+use crate::plain::{AGE, NAME, column, keep_desired_state, name, prepare_create, prepare_update};
 use crate::resource::{Column, Part, Rules, Settings};
 use crate::{addresses, age};
 
@@ -18,7 +18,7 @@ impl Rules for ServiceCidr {
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {
-        prepare_update(new, old, part);
+        if part == Part::Status { keep_desired_state(new, old) } else { prepare_update(new, old, part) }
     }
 
     fn validate(&self, object: &Value, _: &Settings) -> Errors {

@@ -55,16 +55,16 @@ fn objects() -> Vec<(Gvr, &'static str, Value)> {
         "provisioner": controllers::PROVISIONER, "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer",
     });
     objects.push((Gvr::new("storage.k8s.io", "v1", "storageclasses"), "", class));
-    objects.extend(services());
-    objects
-}
-
-/// The addresses of services, and the services that the cluster itself provides.
-fn services() -> [(Gvr, &'static str, Value); 3] {
     let range = json!({
         "kind": "ServiceCIDR", "apiVersion": "networking.k8s.io/v1", "metadata": {"name": "kubernetes"},
         "spec": {"cidrs": [kinds::DEFAULT_SERVICE_CIDR]},
     });
+    objects.push((Gvr::new("networking.k8s.io", "v1", "servicecidrs"), "", range));
+    objects
+}
+
+/// The services that the cluster itself provides.
+pub(super) fn services() -> Vec<(Gvr, Value)> {
     let api = json!({
         "kind": "Service", "apiVersion": "v1",
         "metadata": {"name": "kubernetes", "namespace": "default", "labels": {"component": "apiserver", "provider": "kubernetes"}},
@@ -87,10 +87,6 @@ fn services() -> [(Gvr, &'static str, Value); 3] {
             ],
         },
     });
-    let service = |namespace, object| (Gvr::new("", "v1", "services"), namespace, object);
-    [
-        (Gvr::new("networking.k8s.io", "v1", "servicecidrs"), "", range),
-        service("default", api),
-        service("kube-system", names),
-    ]
+    let services = || Gvr::new("", "v1", "services");
+    vec![(services(), api), (services(), names)]
 }

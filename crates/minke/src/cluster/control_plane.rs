@@ -11,9 +11,10 @@ use auth::pki::{Pki, Purpose};
 use auth::tls::{PeerVerifier, ServerCertificate, server_config};
 use auth::token::{Signer, Tokens};
 use auth::{Authenticator, Chain, Masters};
-use client::{Client, Driver};
+use client::{Client, Controller, Driver};
 use meta::{Clock, Gvr, Object, SystemClock, UserInfo};
 use registry::{Registry, RegistryConfig, Resources};
+use serde_json::Value;
 use server::{Dial, Door, DoorConfig, Listener, Local};
 use store::{Embedded, Store};
 use tokio::net::{TcpListener, TcpStream};
@@ -91,7 +92,6 @@ impl ControlPlane {
         });
         let registry = registry.await.context("open the registry")?;
         bootstrap(&registry).await?;
-        publish(&registry, options, (node_ip, port), gateway).await?;
         let address = reachable(options.listen.ip(), node_ip);
         let door = open_door(&registry, &pki, &clock, format!("https://{address}:{port}"))?;
         let stop = CancellationToken::new();
@@ -106,6 +106,10 @@ impl ControlPlane {
         serve(&door, &pki, &clock, node_ip, gateway, (sockets, stop.clone(), &tasks))?;
         let access = access(&pki, &clock, port)?;
         let plane = Self { access, pki, door, clock, port, registry, store, stop, tasks };
+        let provided = provided(options.listen.ip(), (node_ip, port), gateway);
+        let client = plane.client(UserInfo::new("system:apiserver", &["system:masters"]));
+        let keeper = endpoints::Keeper::open(&plane.registry, provided, &client).await;
+        plane.run(Arc::new(keeper.context("make the cluster's own services")?));
         plane.start_controllers(layout);
         Ok(plane)
     }
@@ -113,6 +117,11 @@ impl ControlPlane {
     /// A client that comes as this user.
     pub(super) fn client(&self, user: UserInfo) -> Client {
         Client::new(Local::new(&self.door, user))
+    }
+
+    fn run(&self, controller: Arc<dyn Controller>) {
+        let driver = Driver::new(controller, Arc::clone(&self.clock));
+        self.tasks.spawn(driver.run(WORKERS, self.stop.clone()));
     }
 
     fn start_controllers(&self, layout: &Layout) {
@@ -134,10 +143,7 @@ impl ControlPlane {
             }),
             volumes: layout.volumes(),
         };
-        for controller in controllers::all(&context) {
-            let driver = Driver::new(controller, Arc::clone(&self.clock));
-            self.tasks.spawn(driver.run(WORKERS, self.stop.clone()));
-        }
+        controllers::all(&context).into_iter().for_each(|controller| self.run(controller));
         let client = self.client(UserInfo::new("system:kube-scheduler", &[]));
         let scheduler = scheduler::Scheduler::new(client, Arc::clone(&self.clock));
         self.tasks.spawn(scheduler.run(self.stop.clone()));
@@ -157,21 +163,17 @@ async fn bootstrap(registry: &Registry) -> anyhow::Result<()> {
     super::bootstrap::run(registry).await.context("make what every cluster has")
 }
 
-/// Tells the cluster where its own services are: the API, and on a node the names.
-async fn publish(
-    registry: &Registry,
-    options: &Up,
-    (node_ip, port): (IpAddr, u16),
-    gateway: Option<Ipv4Addr>,
-) -> anyhow::Result<()> {
-    let own = reachable(options.listen.ip(), node_ip);
+/// The services that the cluster provides: the API, and on a node the names, with what stands behind them.
+fn provided(listen: IpAddr, (node_ip, port): (IpAddr, u16), gateway: Option<Ipv4Addr>) -> Vec<(Gvr, Value)> {
+    let own = reachable(listen, node_ip);
     let api = gateway.map(IpAddr::V4).filter(|_| own.is_loopback()).unwrap_or(own);
-    endpoints::publish(registry, &endpoints::API, SocketAddr::new(api, port)).await.context("publish the API")?;
+    let mut objects = super::bootstrap::services();
+    objects.extend(endpoints::objects(&endpoints::API, SocketAddr::new(api, port)));
     if let Some(gateway) = gateway {
         let names = SocketAddr::new(gateway.into(), super::node::DNS_PORT);
-        endpoints::publish(registry, &endpoints::DNS, names).await.context("publish the names")?;
+        objects.extend(endpoints::objects(&endpoints::DNS, names));
     }
-    Ok(())
+    objects
 }
 
 /// An address that clients on this machine can use.

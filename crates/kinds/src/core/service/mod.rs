@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::age;
 use crate::field::{items, text};
 use crate::names;
-use crate::plain::{AGE, NAME, cell, column, name, wide};
+use crate::plain::{AGE, NAME, cell, column, keep_desired_state, name, wide};
 use crate::resource::{Column, Part, Rules, Settings, keep_other_part};
 
 pub(crate) const COLUMNS: &[Column] = &[
@@ -41,10 +41,10 @@ impl Rules for Service {
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {
-        keep_other_part(new, old, part);
-        if part != Part::Main {
-            return;
+        if part == Part::Status {
+            return keep_desired_state(new, old);
         }
+        keep_other_part(new, old, part);
         let before = old["spec"].clone();
         let spec = &mut new["spec"];
         change::keep_allocated(spec, &before);
