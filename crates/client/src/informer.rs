@@ -110,11 +110,17 @@ impl Informer {
 
     /// Every object of a namespace.
     pub fn in_namespace(&self, namespace: &str) -> Vec<Arc<Object>> {
+        self.find(namespace, |_| true)
+    }
+
+    /// The objects of a namespace that fit.
+    pub fn find(&self, namespace: &str, fits: impl Fn(&Object) -> bool) -> Vec<Arc<Object>> {
         let begin = format!("{namespace}/");
         let objects = self.shared.read();
         objects
             .range(begin.clone()..)
             .take_while(|(key, _)| key.starts_with(&begin))
+            .filter(|(_, object)| fits(object))
             .map(|(_, object)| Arc::clone(object))
             .collect()
     }

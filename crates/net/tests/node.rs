@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use net::{Namespace, Network, NetworkConfig, PublishedPort, Transport};
+use net::{Flows, Namespace, Network, NetworkConfig, PublishedPort, Transport};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A process in a network namespace of its own, ended with the test.
@@ -84,6 +84,24 @@ async fn attached_namespaces_reach_each_other_and_the_node() {
         connected.unwrap_or_else(|_| panic!("no way to {address}:{port}")).expect("connect to a published port");
         listener.accept().await.expect("accept");
     }
+
+    let datagrams = PublishedPort { host: None, transport: Transport::Udp, port: 5353, target: 53 };
+    network.publish("one", vec![datagrams]).await.expect("publish");
+    let server = inside.bind_udp(SocketAddr::new(first.into(), 53)).await.expect("bind");
+    let client = two.bind_udp(SocketAddr::new(second.into(), 0)).await.expect("bind");
+    client.send_to(b"x", (network.gateway(), 5353)).await.expect("send");
+    let received = tokio::time::timeout(Duration::from_secs(5), server.recv_from(&mut [0; 8])).await;
+    assert_eq!(received.expect("in time").expect("receive").1.ip(), second);
+    let flows = Flows::of(&node).await.expect("open the table of flows");
+    let find = || {
+        let all = flows.of_datagrams().expect("list the flows");
+        all.into_iter().find(|flow| flow.destination == (network.gateway(), 5353))
+    };
+    let flow = find().expect("the flow is there");
+    assert_eq!(flow.answerer, (first, 53));
+    flows.forget(&flow).expect("forget it");
+    flows.forget(&flow).expect("twice is no failure");
+    assert_eq!(find(), None);
 
     drop(network);
     let network = Network::open(config).await.expect("open the network again");

@@ -134,12 +134,13 @@ impl Controller for EndpointsController {
 
     fn keys(&self, source: &Source, object: &Object) -> Vec<String> {
         let of_pods = source.informer.gvr() == self.pods.gvr();
-        if of_pods { self.members.concerned(object, &self.services) } else { (source.keys)(object) }
+        if of_pods { self.members.concerned(object, &self.pods, &self.services) } else { (source.keys)(object) }
     }
 
     async fn reconcile(&self, key: &str) -> Result<Outcome, ReconcileError> {
         let existing = self.endpoints.get(key);
         let Some(service) = self.services.get(key).map(|service| service.value()) else {
+            self.members.forget(key);
             let own = existing.filter(|object| object.metadata.labels.contains_key(MANAGED_BY));
             if let Some(object) = own {
                 match self.client.delete_exactly(&core("endpoints"), &object, DeleteOptions::default()).await {

@@ -1,7 +1,7 @@
 //! Which pods belong to which services.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use client::Informer;
 use meta::Object;
@@ -11,23 +11,32 @@ use super::{items, text};
 
 /// Remembers for each pod the services that chose it, so that those it leaves are told as well.
 #[derive(Debug, Default)]
-pub(crate) struct Members(Mutex<HashMap<String, BTreeSet<String>>>);
+pub(crate) struct Members(Mutex<Memory>);
+
+#[derive(Debug, Default)]
+struct Memory {
+    chosen: HashMap<String, BTreeSet<String>>,
+    /// Selectors by service, each with the revision that it was read at: a pod's change must not read all services again.
+    selectors: HashMap<String, (u64, Option<Selector>)>,
+}
+
+type Selector = Vec<(String, String)>;
 
 impl Members {
     /// The services that a change of a pod concerns: those that choose it now, and those that did.
-    pub(super) fn concerned(&self, pod: &Object, services: &Informer) -> Vec<String> {
-        let namespace = &pod.metadata.namespace;
+    pub(super) fn concerned(&self, pod: &Object, pods: &Informer, services: &Informer) -> Vec<String> {
+        let gone = pods.get(&pod.metadata.key()).is_none();
+        let mut memory = self.lock();
+        let services = services.in_namespace(&pod.metadata.namespace);
         let chosen: BTreeSet<String> = services
-            .in_namespace(namespace)
             .iter()
-            .filter(|service| selector(&service.value()).is_some_and(|selector| chooses(&selector, pod)))
+            .filter(|service| memory.chooses(service, pod))
             .map(|service| service.metadata.key())
             .collect();
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = if chosen.is_empty() {
-            all.remove(&pod.metadata.key()).unwrap_or_default()
+        let before = if chosen.is_empty() || gone {
+            memory.chosen.remove(&pod.metadata.key()).unwrap_or_default()
         } else {
-            all.insert(pod.metadata.key(), chosen.clone()).unwrap_or_default()
+            memory.chosen.insert(pod.metadata.key(), chosen.clone()).unwrap_or_default()
         };
         chosen.union(&before).cloned().collect()
     }
@@ -35,21 +44,39 @@ impl Members {
     /// The pods that a service chooses.
     pub(super) fn of(&self, key: &str, service: &Value, pods: &Informer) -> Vec<Arc<Object>> {
         let Some(selector) = selector(service) else { return Vec::new() };
-        let mut chosen = pods.in_namespace(text(service, "/metadata/namespace"));
-        chosen.retain(|pod| chooses(&selector, pod));
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen = pods.find(text(service, "/metadata/namespace"), |pod| chooses(&selector, pod));
+        let mut memory = self.lock();
         for pod in &chosen {
-            all.entry(pod.metadata.key()).or_default().insert(key.to_owned());
+            memory.chosen.entry(pod.metadata.key()).or_default().insert(key.to_owned());
         }
         chosen
+    }
+
+    /// Nothing is to be known of a service that is gone.
+    pub(super) fn forget(&self, key: &str) {
+        self.lock().selectors.remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Memory> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Memory {
+    fn chooses(&mut self, service: &Object, pod: &Object) -> bool {
+        let known = self.selectors.entry(service.metadata.key()).or_insert((0, None));
+        if known.0 != service.revision {
+            *known = (service.revision, selector(&service.value()));
+        }
+        known.1.as_ref().is_some_and(|selector| chooses(selector, pod))
     }
 }
 
 /// A service's selector; `None` for a service that others find endpoints for.
-pub(super) fn selector(service: &Value) -> Option<Vec<(String, String)>> {
+pub(super) fn selector(service: &Value) -> Option<Selector> {
     let map = service.pointer("/spec/selector")?.as_object()?;
     let pairs = map.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()));
-    Some(pairs.collect()).filter(|pairs: &Vec<_>| !pairs.is_empty())
+    Some(pairs.collect()).filter(|pairs: &Selector| !pairs.is_empty())
 }
 
 fn chooses(selector: &[(String, String)], pod: &Object) -> bool {

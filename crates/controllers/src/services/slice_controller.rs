@@ -119,7 +119,7 @@ impl Controller for Slices {
 
     fn keys(&self, source: &Source, object: &Object) -> Vec<String> {
         let of_pods = source.informer.gvr() == self.pods.gvr();
-        if of_pods { self.members.concerned(object, &self.services) } else { (source.keys)(object) }
+        if of_pods { self.members.concerned(object, &self.pods, &self.services) } else { (source.keys)(object) }
     }
 
     async fn reconcile(&self, key: &str) -> Result<Outcome, ReconcileError> {
@@ -127,7 +127,10 @@ impl Controller for Slices {
         let existing = slices::of(&self.slices, namespace, name, MANAGER);
         let service = self.services.get(key).filter(|service| !service.metadata.is_terminating());
         let actions = match service.map(|service| service.value()) {
-            None => existing.into_iter().map(slices::Action::Delete).collect(),
+            None => {
+                self.members.forget(key);
+                existing.into_iter().map(slices::Action::Delete).collect()
+            }
             Some(service) => {
                 if selector(&service).is_none() || text(&service, "/spec/type") == "ExternalName" {
                     return Ok(Outcome::default());

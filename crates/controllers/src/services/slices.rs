@@ -177,12 +177,10 @@ pub(super) async fn apply(client: &Client, slices: &Informer, actions: Vec<Actio
 
 /// The slices of a service that one controller has made.
 pub(super) fn of(slices: &Informer, namespace: &str, service: &str, manager: &str) -> Vec<Arc<Object>> {
-    let mut own = slices.in_namespace(namespace);
-    own.retain(|slice| {
+    slices.find(namespace, |slice| {
         let label = |name: &str| slice.metadata.labels.get(name).map(String::as_str);
         label(SERVICE_NAME) == Some(service) && label(MANAGED_BY) == Some(manager) && !slice.metadata.is_terminating()
-    });
-    own
+    })
 }
 
 /// The service of a slice, as a key.

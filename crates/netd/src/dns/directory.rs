@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use client::Informer;
+use meta::Object;
 use serde_json::Value;
 
 use crate::proxy::text;
@@ -35,9 +36,8 @@ impl Directory for Cluster {
     }
 
     fn slices(&self, namespace: &str, name: &str) -> Vec<Value> {
-        let mut slices = self.slices.in_namespace(namespace);
-        slices.retain(|slice| slice.metadata.labels.get(SERVICE_NAME).is_some_and(|own| own == name));
-        slices.iter().map(|slice| slice.value()).collect()
+        let is_own = |slice: &Object| slice.metadata.labels.get(SERVICE_NAME).is_some_and(|own| own == name);
+        self.slices.find(namespace, is_own).iter().map(|slice| slice.value()).collect()
     }
 
     fn has_services(&self, namespace: &str) -> bool {

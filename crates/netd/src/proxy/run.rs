@@ -115,8 +115,7 @@ impl Proxy {
     fn read(&self, key: &str, zone: &str) -> Vec<ServicePort> {
         let Some(service) = self.services.get(key) else { return Vec::new() };
         let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
-        let mut slices = self.slices.in_namespace(namespace);
-        slices.retain(|slice| slice.metadata.labels.get(SERVICE_NAME) == Some(name));
+        let slices = self.slices.find(namespace, |slice| slice.metadata.labels.get(SERVICE_NAME) == Some(name));
         let slices: Vec<Value> = slices.iter().map(|slice| slice.value()).collect();
         service::ports(&service.value(), &slices, zone, &self.settings)
     }
