@@ -19,7 +19,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("kinds", &["meta", "schema"]),
     ("registry", &["meta", "schema", "kinds", "store"]),
     ("auth", &["meta"]),
-    ("admission", &["meta", "kinds", "registry"]),
+    ("admission", &["meta", "schema", "kinds", "registry"]),
     ("client", &["meta"]),
     ("server", &["meta", "schema", "kinds", "registry", "auth", "admission", "client"]),
     ("controllers", &["meta", "client"]),

@@ -2,8 +2,10 @@
 //!
 //! A plugin is one file and one line in [`all`]. It looks at one write and at what the cache shows, and writes nothing.
 
+mod expressions;
 mod fields;
 mod limit_ranger;
+mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
 mod priority;
@@ -20,10 +22,10 @@ use std::sync::Arc;
 
 use registry::Admission;
 
-pub use webhook::WebhookConverter;
+pub use webhook::{Caller, Dial, WebhookConverter};
 
-/// All plugins, in upstream's order.
-pub fn all() -> Vec<Arc<dyn Admission>> {
+/// All plugins, in upstream's order; those that are programs elsewhere are called by `caller`.
+pub fn all(caller: &Caller) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle),
         Arc::new(limit_ranger::LimitRanger),
@@ -35,5 +37,7 @@ pub fn all() -> Vec<Arc<dyn Admission>> {
         Arc::new(storage::DefaultStorageClass),
         Arc::new(storage::ObjectInUseProtection),
         Arc::new(runtime_class::RuntimeClass),
+        Arc::new(webhook::MutatingWebhooks::new(caller.clone())),
+        Arc::new(webhook::ValidatingWebhooks::new(caller.clone())),
     ]
 }

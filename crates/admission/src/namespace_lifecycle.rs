@@ -21,7 +21,7 @@ impl Admission for NamespaceLifecycle {
         match attributes.operation {
             Operation::Delete => attributes.is_core("namespaces"),
             Operation::Create => !attributes.namespace.is_empty(),
-            Operation::Update => false,
+            Operation::Update | Operation::Connect => false,
         }
     }
 

@@ -151,7 +151,7 @@ fn check_node(request: &Request<'_>, node: &str) -> Result<(), ApiError> {
                 refuse(format!("is not allowed to modify labels: {}", labels.join(", ")))
             }
         }
-        (Operation::Update | Operation::Delete, _) => Ok(()),
+        (Operation::Update | Operation::Delete | Operation::Connect, _) => Ok(()),
     }
 }
 

@@ -33,7 +33,7 @@ impl Cluster {
             operation: Operation::Create,
             dry_run: false,
         };
-        Request { attributes, object, old: None, delete: None, warnings: Vec::new() }
+        Request::new(attributes, object, None)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The registry on the embedded store: what was acknowledged is there after a restart.
 
+mod nowhere;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -19,9 +21,9 @@ async fn open(folder: &Path) -> (Arc<Registry>, Arc<dyn Store>) {
         store: store.clone(),
         clock: Arc::new(SystemClock),
         settings: kinds::Settings { allow_privileged: true },
-        admission: admission::all(),
+        admission: admission::all(&nowhere::caller()),
         resources: Resources::builtin(),
-        converter: Arc::new(admission::WebhookConverter),
+        converter: Arc::new(admission::WebhookConverter::new(nowhere::caller())),
     };
     (Registry::open(config).await.expect("a registry"), store)
 }

@@ -4,6 +4,7 @@
 //! Routes, discovery, tables, RBAC names and garbage collection follow from its [`Resource`].
 
 mod addresses;
+mod admissionregistration;
 mod age;
 mod apiextensions;
 mod apps;
@@ -48,6 +49,7 @@ pub fn all() -> &'static [Resource] {
             reviews::all(),
             groups::all(),
             apiextensions::all(),
+            admissionregistration::all(),
             networking::all(),
         ];
         groups.concat()

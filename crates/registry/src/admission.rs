@@ -1,6 +1,6 @@
 //! What may change or refuse a write before it happens.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,6 +14,7 @@ pub enum Operation {
     Create,
     Update,
     Delete,
+    Connect,
 }
 
 /// What is known of a write without looking at its object.
@@ -58,6 +59,30 @@ pub struct Request<'a> {
     pub delete: Option<&'a DeleteOptions>,
     /// What the client should be warned of.
     pub warnings: Vec<String>,
+    /// The same, said by plugins that validate: they may change nothing else.
+    pub told: Mutex<Vec<String>>,
+    /// Set by plugins that change the object without knowing its type: it is brought into form again before the next one sees it.
+    pub patched: bool,
+}
+
+impl<'a> Request<'a> {
+    /// A request with nothing to say yet.
+    pub fn new(attributes: Attributes, object: Value, old: Option<&'a Value>) -> Self {
+        Self {
+            attributes,
+            object,
+            old,
+            delete: None,
+            warnings: Vec::new(),
+            told: Mutex::default(),
+            patched: false,
+        }
+    }
+
+    /// Warns the client, from a plugin that validates.
+    pub fn tell(&self, warning: String) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(warning);
+    }
 }
 
 /// What admission may read: the cache.
@@ -81,6 +106,11 @@ pub trait Admission: Send + Sync {
 
     /// Whether it has to do with such a write.
     fn handles(&self, attributes: &Attributes) -> bool;
+
+    /// Whether it looks at objects of every kind, and says by [`Request::patched`] whether it changed one.
+    fn is_for_all(&self) -> bool {
+        false
+    }
 
     /// Changes the object, or refuses it.
     async fn mutate(&self, _request: &mut Request<'_>, _reader: &dyn Reader) -> Result<(), ApiError> {

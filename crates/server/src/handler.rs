@@ -52,6 +52,9 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
             // Compat: a stream into a container changes something, whichever method opens it.
             let verb = if resource.subresource.as_deref() == Some("log") { Verb::Get } else { Verb::Create };
             door.authorize(&user, &resource, verb, None)?;
+            if let Some(options) = relay::options(&resource, request.uri().query()) {
+                door.config.registry.connect(&user, &resource, options).await?;
+            }
             relay::relay(door, &resource, request).await
         }
         Route::Resource(resource, _) if proxy::is_proxied(&resource) => {

@@ -89,6 +89,29 @@ fn onward_request(
     onward.body(onward::empty())
 }
 
+/// What a client asks of a stream, as admission sees it; `None` for what is only read.
+pub(crate) fn options(path: &ResourcePath, query: Option<&str>) -> Option<Value> {
+    let kind = match path.subresource.as_deref()? {
+        "exec" => "PodExecOptions",
+        "attach" => "PodAttachOptions",
+        "portforward" => "PodPortForwardOptions",
+        _ => return None,
+    };
+    let query = Query::parse(query);
+    let mut options = serde_json::json!({"kind": kind, "apiVersion": "v1"});
+    for name in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|name| query.flag(name)) {
+        options[name] = Value::Bool(true);
+    }
+    if let Some(container) = query.get("container") {
+        options["container"] = container.into();
+    }
+    let command: Vec<&str> = query.all("command").collect();
+    if !command.is_empty() {
+        options["command"] = command.into();
+    }
+    Some(options)
+}
+
 fn log_query(query: &Query) -> String {
     const NAMES: [&str; 8] =
         ["follow", "previous", "sinceSeconds", "sinceTime", "timestamps", "tailLines", "limitBytes", "stream"];

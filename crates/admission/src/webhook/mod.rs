@@ -1,5 +1,13 @@
-//! Webhooks: programs elsewhere that convert objects.
+//! Webhooks: programs elsewhere that change, refuse or convert objects.
 
+mod caller;
 mod conversion;
+mod hook;
+mod mutating;
+mod review;
+mod validating;
 
+pub use caller::{Caller, Dial};
 pub use conversion::WebhookConverter;
+pub(crate) use mutating::MutatingWebhooks;
+pub(crate) use validating::ValidatingWebhooks;

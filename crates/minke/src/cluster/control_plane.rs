@@ -67,6 +67,17 @@ impl Dial for OwnNetwork {
     }
 }
 
+#[async_trait]
+impl admission::Dial for OwnNetwork {
+    async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        net::Namespace::own().connect(address).await
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+        Ok(tokio::net::lookup_host((host, port)).await?.collect())
+    }
+}
+
 impl ControlPlane {
     /// Starts it; the API answers when this returns.
     pub(super) async fn start(
@@ -82,13 +93,14 @@ impl ControlPlane {
         let pki = Arc::new(Pki::open(&layout.pki(), clock.now()).context("open the cluster's certificates")?);
         let wall: store::WallClock = Arc::new(|| SystemTime::from(SystemClock.now()));
         let store: Arc<dyn Store> = Arc::new(Embedded::open(&layout.store(), wall).context("open the store")?);
+        let caller = admission::Caller::new(Arc::new(OwnNetwork));
         let registry = Registry::open(RegistryConfig {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             settings: kinds::Settings { allow_privileged: options.allow_privileged },
-            admission: admission::all(),
+            admission: admission::all(&caller),
             resources: Resources::builtin(),
-            converter: Arc::new(admission::WebhookConverter),
+            converter: Arc::new(admission::WebhookConverter::new(caller)),
         });
         let registry = registry.await.context("open the registry")?;
         bootstrap(&registry).await?;

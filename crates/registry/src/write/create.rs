@@ -1,6 +1,6 @@
 //! Creating objects.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use meta::{ApiError, Object, Reply, WriteOptions};
 use serde_json::{Value, json};
@@ -33,7 +33,7 @@ impl Writer<'_> {
         let Wanted { value: object, warnings } = wanted;
         self.check_going()?;
         let attributes = self.attributes(Operation::Create, text(&object, "/metadata/name"), options.dry_run);
-        let mut request = Request { attributes, object, old: None, delete: None, warnings };
+        let mut request = Request { warnings, ..Request::new(attributes, object, None) };
         self.fill(&mut request.object)?;
         if self.mutate(&mut request).await? {
             self.row.rules().default(&mut request.object);
@@ -45,6 +45,7 @@ impl Writer<'_> {
                 metadata(&mut request.object).insert("name".to_owned(), json!(generate(&base)));
             }
             if let Some(object) = self.create_once(&mut request, options).await? {
+                request.warnings.append(request.told.get_mut().unwrap_or_else(PoisonError::into_inner));
                 request.warnings.extend(self.row.rules().warnings(&request.object, None));
                 return Ok(Reply::Object { object, created: true, warnings: request.warnings });
             }

@@ -2,6 +2,7 @@
 
 mod claims;
 mod commit;
+mod connect;
 mod create;
 mod delete;
 mod deletion;
@@ -86,10 +87,22 @@ impl Writer<'_> {
         for plugin in &self.registry.admission {
             if plugin.handles(&request.attributes) {
                 plugin.mutate(request, self.registry).await?;
-                touched = true;
+                // What changes objects of any kind says whether it did.
+                touched |= !plugin.is_for_all() || request.patched;
+                if std::mem::take(&mut request.patched) {
+                    self.reform(&mut request.object)?;
+                }
             }
         }
         Ok(touched)
+    }
+
+    /// Brings an object that was patched blindly into the form of its type.
+    fn reform(&self, object: &mut Value) -> Result<(), ApiError> {
+        let (value, _) = self.typed(std::mem::take(object)).map_err(ApiError::internal)?;
+        *object = value;
+        self.row.rules().default(object);
+        Ok(())
     }
 
     /// Lets the plugins refuse what shall be stored.
@@ -105,8 +118,7 @@ impl Writer<'_> {
     /// Lets the plugins refuse a deletion.
     async fn admit_deletion(&self, old: &Value, name: &str, options: &DeleteOptions) -> Result<(), ApiError> {
         let attributes = self.attributes(Operation::Delete, name, options.dry_run);
-        let mut request =
-            Request { attributes, object: Value::Null, old: Some(old), delete: Some(options), warnings: Vec::new() };
+        let mut request = Request { delete: Some(options), ..Request::new(attributes, Value::Null, Some(old)) };
         self.mutate(&mut request).await?;
         self.admit(&request).await
     }

@@ -49,7 +49,7 @@ impl Writer<'_> {
         };
         let json = value.to_string();
         let (value, errors) =
-            self.typed(value, &json).map_err(|why| invalid(String::from_utf8_lossy(patch).into_owned(), &why))?;
+            self.typed(value).map_err(|why| invalid(String::from_utf8_lossy(patch).into_owned(), &why))?;
         match validation {
             FieldValidation::Strict if !errors.is_empty() => {
                 Err(invalid(json, &format!("strict decoding error: {}", errors.join(", "))))
@@ -60,7 +60,8 @@ impl Writer<'_> {
     }
 
     /// A document as its type has it, and what that doesn't know; the error is for people.
-    fn typed(&self, value: Value, json: &str) -> Result<(Value, Vec<String>), String> {
+    pub(super) fn typed(&self, value: Value) -> Result<(Value, Vec<String>), String> {
+        let json = value.to_string();
         if let Some(custom) = &self.row.custom {
             let decoded = custom.decode(json.as_bytes())?;
             return Ok((decoded.value, decoded.errors));

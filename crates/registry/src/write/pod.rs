@@ -23,7 +23,7 @@ impl Writer<'_> {
             return Err(ApiError::bad_request(text));
         }
         let attributes = self.attributes(Operation::Create, &name, options.dry_run);
-        let mut request = Request { attributes, object: binding, old: None, delete: None, warnings: Vec::new() };
+        let mut request = Request::new(attributes, binding, None);
         self.mutate(&mut request).await?;
         self.admit(&request).await?;
         for _ in 0..ATTEMPTS {

@@ -1,6 +1,6 @@
 //! Updates and patches: one attempt after another on the newest state, until one goes through.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use kinds::Part;
@@ -94,7 +94,7 @@ impl Writer<'_> {
         let Wanted { value: new, warnings } = self.wanted(&before, source, options)?;
         self.check_revision(old, &new, source)?;
         let attributes = self.attributes(Operation::Update, self.name, options.dry_run);
-        let mut request = Request { attributes, object: new, old: Some(&before), delete: None, warnings };
+        let mut request = Request { warnings, ..Request::new(attributes, new, Some(&before)) };
         if self.mutate(&mut request).await? {
             self.row.rules().default(&mut request.object);
         }
@@ -114,7 +114,8 @@ impl Writer<'_> {
             let expect = Expect::Revision(Revision(old.revision));
             self.put_with(self.key(self.name), new, expect, &claims).await?
         };
-        request.warnings.extend(self.row.rules().warnings(&request.object, Some(&before)));
+        request.warnings.append(request.told.get_mut().unwrap_or_else(PoisonError::into_inner));
+                request.warnings.extend(self.row.rules().warnings(&request.object, Some(&before)));
         Ok(Reply::Object { object, created: false, warnings: request.warnings })
     }
 

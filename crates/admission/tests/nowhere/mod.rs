@@ -1,0 +1,27 @@
+//! A network without anybody in it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use admission::{Caller, Dial};
+use async_trait::async_trait;
+use tokio::net::TcpStream;
+
+struct Nowhere;
+
+#[async_trait]
+impl Dial for Nowhere {
+    async fn dial(&self, _: SocketAddr) -> io::Result<TcpStream> {
+        Err(io::ErrorKind::ConnectionRefused.into())
+    }
+
+    async fn resolve(&self, _: &str, _: u16) -> io::Result<Vec<SocketAddr>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Calls webhooks there.
+pub fn caller() -> Caller {
+    Caller::new(Arc::new(Nowhere))
+}
