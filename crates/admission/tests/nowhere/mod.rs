@@ -22,6 +22,6 @@ impl Dial for Nowhere {
 }
 
 /// Calls webhooks there.
-pub fn caller() -> Caller {
+pub(crate) fn caller() -> Caller {
     Caller::new(Arc::new(Nowhere))
 }
