@@ -8,6 +8,7 @@ mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+mod policy;
 mod priority;
 mod runtime_class;
 mod service_account;
@@ -37,7 +38,9 @@ pub fn all(caller: &Caller) -> Vec<Arc<dyn Admission>> {
         Arc::new(storage::DefaultStorageClass),
         Arc::new(storage::ObjectInUseProtection),
         Arc::new(runtime_class::RuntimeClass),
+        Arc::new(policy::MutatingPolicies::default()),
         Arc::new(webhook::MutatingWebhooks::new(caller.clone())),
+        Arc::new(policy::ValidatingPolicies::default()),
         Arc::new(webhook::ValidatingWebhooks::new(caller.clone())),
     ]
 }

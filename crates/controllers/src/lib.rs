@@ -3,6 +3,7 @@
 //! One file each, and one line in [`all`]. They see the cluster through the API as everyone does, each as its own user, and keep
 //! the rules of [`client::Controller`]. They know neither the server nor the nodes' insides.
 
+mod admission_policies;
 mod custom_resources;
 mod namespaces;
 mod nodes;
@@ -42,6 +43,10 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
     let core = |resource: &str| Informer::new(context.reader.clone(), Gvr::new("", "v1", resource));
     let (namespaces, pods, writer) = (core("namespaces"), core("pods"), &context.client);
     let mut all: Vec<Arc<dyn Controller>> = vec![
+        Arc::new(admission_policies::AdmissionPolicies {
+            client: context.api_server.clone(),
+            policies: Informer::new(context.api_server.clone(), admission_policies::policies()),
+        }),
         Arc::new(custom_resources::CustomResources {
             client: context.api_server.clone(),
             definitions: Informer::new(context.api_server.clone(), custom_resources::definitions()),

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kinds::custom::Custom;
 use meta::{ApiError, DeleteOptions, Gvk, Gvr, Object, UserInfo};
 use serde_json::Value;
 
@@ -96,6 +97,16 @@ pub trait Reader: Send + Sync {
 
     /// All objects of a namespace, or of all namespaces where it is empty.
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>>;
+
+    /// Where the objects of a kind are, and whether they are in namespaces.
+    fn resource_of(&self, _kind: &Gvk) -> Option<(Gvr, bool)> {
+        None
+    }
+
+    /// What a definition says of a kind, if it is a custom one.
+    fn custom(&self, _kind: &Gvk) -> Option<Arc<Custom>> {
+        None
+    }
 }
 
 /// An admission plugin. It decides on the object and on what the [`Reader`] shows; it writes nothing.

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kinds::custom::Custom;
 use kinds::{Resource, Settings};
 use meta::{
-    ApiError, Call, Clock, Gvr, ListOptions, Object, ObjectList, Reason, Reply, ResourcePath, UserInfo, Verb,
+    ApiError, Call, Clock, Gvk, Gvr, ListOptions, Object, ObjectList, Reason, Reply, ResourcePath, UserInfo, Verb,
     WatchOptions, WriteOptions,
 };
 use serde_json::Value;
@@ -280,6 +281,14 @@ impl Reader for Registry {
             }
         };
         tokio::time::timeout(within, comes).await.ok().flatten()
+    }
+
+    fn resource_of(&self, kind: &Gvk) -> Option<(Gvr, bool)> {
+        self.resources().by_gvk(kind).map(|row| (row.gvr(), row.namespaced))
+    }
+
+    fn custom(&self, kind: &Gvk) -> Option<Arc<Custom>> {
+        self.resources().by_gvk(kind)?.custom.clone()
     }
 
     fn list(&self, group: &str, resource: &str, namespace: &str) -> Vec<Arc<Object>> {
