@@ -9,9 +9,12 @@ mod age;
 mod apiextensions;
 mod apps;
 mod batch;
+mod certificates;
 mod core;
 pub mod custom;
+mod devices;
 mod field;
+mod flow_control;
 mod groups;
 pub mod metadata;
 mod names;
@@ -50,6 +53,9 @@ pub fn all() -> &'static [Resource] {
             groups::all(),
             apiextensions::all(),
             admissionregistration::all(),
+            certificates::all(),
+            devices::all(),
+            flow_control::all(),
             networking::all(),
         ];
         groups.concat()

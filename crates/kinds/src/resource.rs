@@ -122,6 +122,12 @@ pub trait Rules: Send + Sync {
     /// set to 1 here by kinds that count it.
     fn prepare_create(&self, _object: &mut Value) {}
 
+    /// Notes who makes an object, where the kind keeps that.
+    fn note_creator(&self, _object: &mut Value, _user: &meta::UserInfo) {}
+
+    /// Stamps what an update changed with the time, after [`Rules::prepare_update`].
+    fn stamp_update(&self, _new: &mut Value, _old: &Value, _now: &str) {}
+
     /// What is wrong with an object's name, in upstream's words. By default a name is a DNS subdomain.
     fn validate_name(&self, name: &str) -> Vec<String> {
         crate::names::subdomain(name)
@@ -159,6 +165,11 @@ pub trait Rules: Send + Sync {
         Vec::new()
     }
 
+    /// The stored form's name of a selectable field, where a resource is a second view on another one's objects.
+    fn stored_field<'a>(&self, name: &'a str) -> &'a str {
+        name
+    }
+
     /// The cells of the table's row, as many as there are columns. `now` is in seconds since 1970, for ages.
     fn row(&self, object: &Value, now: i64) -> Vec<Value>;
 
@@ -181,22 +192,29 @@ pub trait Rules: Send + Sync {
     }
 }
 
-/// The usual split of an object: a status update changes only `status` (and metadata's managed fields); any other leaves
-/// `status` as it was.
+/// The usual split of an object: a status update changes `status` and metadata; any other leaves `status` as it was.
 pub fn keep_other_part(new: &mut Value, old: &Value, part: Part<'_>) {
     match part {
         Part::Main => restore(new, old, "status"),
         Part::Status => {
-            let status = new.get("status").cloned();
-            let managed = new.pointer("/metadata/managedFields").cloned();
-            let revision = new.pointer("/metadata/resourceVersion").cloned();
+            let (status, metadata) = (new.get("status").cloned(), new.get("metadata").cloned());
             *new = old.clone();
             put(new, "status", status);
-            put(&mut new["metadata"], "managedFields", managed);
-            put(&mut new["metadata"], "resourceVersion", revision);
+            put(new, "metadata", metadata);
         }
         Part::Other(_) => {}
     }
+}
+
+/// The strict form of a status update: it changes `status` alone, and who manages its fields.
+pub(crate) fn keep_all_but_status(new: &mut Value, old: &Value) {
+    let status = new.get("status").cloned();
+    let managed = new.pointer("/metadata/managedFields").cloned();
+    let revision = new.pointer("/metadata/resourceVersion").cloned();
+    *new = old.clone();
+    put(new, "status", status);
+    put(&mut new["metadata"], "managedFields", managed);
+    put(&mut new["metadata"], "resourceVersion", revision);
 }
 
 fn restore(new: &mut Value, old: &Value, field: &str) {

@@ -133,6 +133,9 @@ async fn snapshot(
         }
         None => ApiError::expired("The resourceVersion for the provided list is too old.", None),
     };
+    if cache.has_forgotten(revision) {
+        return Err(expired());
+    }
     storage.at(revision).map(|map| (map, revision)).ok_or_else(expired)
 }
 

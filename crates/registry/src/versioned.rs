@@ -17,7 +17,11 @@ use crate::watch::WatchStream;
 /// What the stored form can tell, and what only the version's own form can.
 pub(crate) fn split(row: &Resource, fields: &FieldSelector) -> (FieldSelector, FieldSelector) {
     if row.custom.is_none() {
-        return (fields.clone(), FieldSelector::default());
+        let mut fields = fields.clone();
+        for (name, _, _) in &mut fields.requirements {
+            *name = row.rules.stored_field(name).to_owned();
+        }
+        return (fields, FieldSelector::default());
     }
     let own = |(name, _, _): &(String, String, bool)| !matches!(name.as_str(), "metadata.name" | "metadata.namespace");
     let (own, common) = fields.requirements.iter().cloned().partition(own);

@@ -35,6 +35,35 @@ const FIELDS: [(&str, &str); 6] = [
 /// In both groups, but named differently there and here in one place: (core group, events.k8s.io).
 const COMPONENTS: (&str, &str) = ("reportingComponent", "reportingController");
 
+/// What field selectors ask for in the core group.
+const SELECTABLE: &[&str] = &[
+    "involvedObject.kind",
+    "involvedObject.namespace",
+    "involvedObject.name",
+    "involvedObject.uid",
+    "involvedObject.apiVersion",
+    "involvedObject.resourceVersion",
+    "involvedObject.fieldPath",
+    "reason",
+    "reportingComponent",
+    "type",
+    "source",
+];
+
+/// The same in events.k8s.io, in the same order; nobody asks for the source there.
+const SELECTABLE_NEW: &[&str] = &[
+    "regarding.kind",
+    "regarding.namespace",
+    "regarding.name",
+    "regarding.uid",
+    "regarding.apiVersion",
+    "regarding.resourceVersion",
+    "regarding.fieldPath",
+    "reason",
+    "reportingController",
+    "type",
+];
+
 /// The rules of one of the two groups.
 pub(crate) struct Event {
     new: bool,
@@ -74,19 +103,12 @@ impl Rules for Event {
     }
 
     fn selectable(&self) -> &'static [&'static str] {
-        &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
-            "involvedObject.apiVersion",
-            "involvedObject.resourceVersion",
-            "involvedObject.fieldPath",
-            "reason",
-            "reportingComponent",
-            "source",
-            "type",
-        ]
+        if self.new { SELECTABLE_NEW } else { SELECTABLE }
+    }
+
+    fn stored_field<'a>(&self, name: &'a str) -> &'a str {
+        let position = SELECTABLE_NEW.iter().position(|own| self.new && *own == name);
+        position.map_or(name, |position| SELECTABLE[position])
     }
 
     fn fields(&self, object: &Value) -> Vec<(String, String)> {
@@ -97,7 +119,8 @@ impl Rules for Event {
             },
             name => text(object, &format!("/{}", name.replace('.', "/"))),
         };
-        self.selectable().iter().map(|name| ((*name).to_owned(), value(name).to_owned())).collect()
+        let names = self.selectable().iter();
+        names.map(|name| ((*name).to_owned(), value(self.stored_field(name)).to_owned())).collect()
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -132,6 +155,22 @@ impl Rules for Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn selectors_of_both_groups_find_the_same() {
+        let stored = json!({"involvedObject": {"name": "a"}, "reportingComponent": "x", "type": "Normal"});
+        let check = |rules: &Event, name: &str, expected: &str| {
+            let fields = rules.fields(&stored);
+            let found = fields.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str());
+            assert_eq!(found, Some(expected), "{name}");
+        };
+        check(&Event::CORE, "involvedObject.name", "a");
+        check(&Event::CORE, "source", "x");
+        check(&Event::NEW, "regarding.name", "a");
+        check(&Event::NEW, "reportingController", "x");
+        assert_eq!(Event::NEW.stored_field("regarding.fieldPath"), "involvedObject.fieldPath");
+        assert_eq!(Event::NEW.stored_field("type"), "type");
+    }
 
     #[test]
     fn the_two_forms_are_one_event() {

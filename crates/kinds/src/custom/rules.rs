@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Custom;
 use crate::field;
-use crate::resource::{Part, Rules, Settings, keep_other_part};
+use crate::resource::{Part, Rules, Settings, keep_all_but_status, keep_other_part};
 
 /// What stops rules in CEL from running: the object hasn't the form that they count on.
 const BLOCKED: &str = "some validation rules were not checked because the object was invalid; correct the existing errors to \
@@ -59,7 +59,9 @@ impl Rules for Custom {
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {
-        if part == Part::Status || self.has_status {
+        if part == Part::Status {
+            keep_all_but_status(new, old);
+        } else if self.has_status {
             keep_other_part(new, old, part);
         }
         let content = |object: &Value| -> Vec<(String, Value)> {

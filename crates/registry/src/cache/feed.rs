@@ -35,7 +35,7 @@ impl Feed {
             let _ended = ended;
             tokio::select! {
                 () = follow(&*store, &cache, &*clock, revision) => {}
-                () = compact(&*store) => {}
+                () = compact(&*store, &cache) => {}
                 _ = stopped.wait_for(|stop| *stop) => {}
             }
         });
@@ -70,12 +70,15 @@ impl Drop for Ended {
 }
 
 /// Lets the store forget, every five minutes, what is older than five minutes: as upstream does.
-async fn compact(store: &dyn Store) {
+async fn compact(store: &dyn Store, cache: &Cache) {
     let mut before = store.revision();
     loop {
         tokio::time::sleep(COMPACTION).await;
         match store.compact(before).await {
-            Ok(()) => before = store.revision(),
+            Ok(()) => {
+                cache.forget(before.0);
+                before = store.revision();
+            }
             Err(StoreError::Closed) => return,
             Err(error) => tracing::warn!(%error, "the store could not forget its old history"),
         }

@@ -9,6 +9,7 @@ mod map;
 mod storage;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -34,6 +35,8 @@ pub(crate) struct Cache {
     definitions: Mutex<Definitions>,
     served: watch::Sender<Arc<Resources>>,
     reached: watch::Sender<u64>,
+    /// What is older is forgotten: lists of it have expired.
+    forgotten: AtomicU64,
 }
 
 /// `core/pods` or `apps/deployments`: where a resource's keys are beneath [`ROOT`].
@@ -60,7 +63,18 @@ impl Cache {
             definitions: Mutex::new(Definitions::new(resources.clone())),
             served: watch::Sender::new(resources),
             reached: watch::Sender::new(0),
+            forgotten: AtomicU64::new(0),
         }
+    }
+
+    /// Lists of states before this revision have expired, as far as changes may still be known.
+    pub(crate) fn forget(&self, revision: u64) {
+        self.forgotten.fetch_max(revision, Ordering::Relaxed);
+    }
+
+    /// Whether a state is as old as what the store forgot.
+    pub(crate) fn has_forgotten(&self, revision: u64) -> bool {
+        revision < self.forgotten.load(Ordering::Relaxed)
     }
 
     /// The cache of a stored resource.

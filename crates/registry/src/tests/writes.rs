@@ -122,9 +122,10 @@ async fn a_pod_is_bound_once_and_ends_gracefully() {
     assert_eq!((error.code(), error.message.as_str()), (409, text));
 
     let status = path.clone().subresource("status");
-    let ready = json!({"metadata": {"labels": {"no": "no"}}, "status": {"phase": "Running"}});
+    let ready = json!({"metadata": {"labels": {"a": "b"}}, "spec": {"nodeName": "m"}, "status": {"phase": "Running"}});
     let running = cluster.object(&status, merge(ready)).await.expect("a status");
-    assert_eq!((&running["status"]["phase"], running["metadata"].get("labels")), (&json!("Running"), None));
+    assert_eq!((&running["status"]["phase"], &running["metadata"]["labels"]), (&json!("Running"), &json!({"a": "b"})));
+    assert_eq!(running["spec"]["nodeName"], "n");
 
     let going = cluster.object(&path, delete()).await.expect("it is marked");
     assert_eq!(going["metadata"]["deletionGracePeriodSeconds"], 30);

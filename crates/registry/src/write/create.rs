@@ -63,6 +63,7 @@ impl Writer<'_> {
         request: &mut Request<'_>,
         options: &WriteOptions,
     ) -> Result<Option<Arc<Object>>, ApiError> {
+        self.row.rules().note_creator(&mut request.object, self.user);
         self.row.rules().prepare_create(&mut request.object);
         let wish = self.claims_something().then(|| request.object.clone());
         for _ in 0..CHOICES {

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use kinds::Part;
 use meta::field::{Error, Path};
-use meta::{ApiError, Object, PatchType, Reply, WriteOptions};
+use meta::{ApiError, Object, PatchType, Reply, WriteOptions, format_time};
 use serde_json::{Value, json};
 use store::{Expect, Revision};
 
@@ -185,6 +185,7 @@ impl Writer<'_> {
             finalize(new, before);
         } else {
             self.row.rules().prepare_update(new, before, self.part());
+            self.row.rules().stamp_update(new, before, &format_time(self.registry.clock.now()));
         }
         // Compat: what says who and since when never changes; a deletion under way is not taken back.
         carry(new, &["resourceVersion", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"]);
