@@ -46,7 +46,7 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
     match route(&path) {
         Route::Site => {
             door.authorize_path(&user, &request.method().as_str().to_ascii_lowercase(), &path)?;
-            site::answer(door, &path, request.headers())
+            site::answer(door, &path, request.uri().query(), request.headers())
         }
         Route::Resource(resource, _) if relay::is_relayed(&resource) => {
             // Compat: a stream into a container changes something, whichever method opens it.

@@ -10,7 +10,12 @@ use crate::response::{Body, document, whole};
 use crate::{discovery, openapi};
 
 /// The answer to a path.
-pub(crate) fn answer(door: &Door, path: &str, headers: &HeaderMap) -> Result<Response<Body>, ApiError> {
+pub(crate) fn answer(
+    door: &Door,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Response<Body>, ApiError> {
     let trimmed = path.trim_end_matches('/');
     match trimmed {
         "/livez" | "/readyz" | "/healthz" => return Ok(whole(StatusCode::OK, "text/plain; charset=utf-8", "ok")),
@@ -23,8 +28,10 @@ pub(crate) fn answer(door: &Door, path: &str, headers: &HeaderMap) -> Result<Res
         _ => {}
     }
     let resources = door.config.registry.resources();
-    let found = discovery::answer(&resources, trimmed, headers).or_else(|| openapi::answer(&resources, trimmed));
-    found.ok_or_else(ApiError::no_such_resource)
+    if let Some(answer) = openapi::answer(&resources, trimmed, query, headers) {
+        return answer;
+    }
+    discovery::answer(&resources, trimmed, headers).ok_or_else(ApiError::no_such_resource)
 }
 
 fn version() -> serde_json::Value {
