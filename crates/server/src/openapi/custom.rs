@@ -60,11 +60,13 @@ pub(super) fn list(gvk: &Gvk, item: &Value, metadata: &Value) -> Value {
 
 /// The schema of a custom kind, from its definition's own.
 pub(super) fn schema(dialect: Dialect, gvk: &Gvk, own: &Value, preserve_unknown: bool) -> Value {
-    let mut schema = if own.is_object() { own.clone() } else { json!({"x-kubernetes-preserve-unknown-fields": true}) };
+    let open = own["x-kubernetes-preserve-unknown-fields"] == true || preserve_unknown;
+    if !own.is_object() || (open && dialect == Dialect::V2) {
+        // Compat: a client of version 2 that saw any field would refuse all others.
+        return json!({"type": "object", "x-kubernetes-group-version-kind": kinds(gvk)});
+    }
+    let mut schema = own.clone();
     if dialect == Dialect::V2 {
-        if preserve_unknown {
-            schema = json!({"type": "object"});
-        }
         simplify(&mut schema);
     }
     embed(dialect, &mut schema);
@@ -91,7 +93,8 @@ fn complete(dialect: Dialect, schema: &mut Value) {
 fn embed(dialect: Dialect, schema: &mut Value) {
     for child in children(schema) {
         embed(dialect, child);
-        if child["x-kubernetes-embedded-resource"] == true {
+        let open = dialect == Dialect::V2 && child["x-kubernetes-preserve-unknown-fields"] == true;
+        if child["x-kubernetes-embedded-resource"] == true && !open {
             complete(dialect, child);
         }
     }
@@ -179,6 +182,8 @@ mod tests {
         let own = json!({"type": "object", "description": "A foo.", "properties": {"inner": inner}});
         let schema = schema(Dialect::V3, &gvk, &own, false);
         assert_eq!(schema["description"], "A foo.");
+        let open = json!({"x-kubernetes-preserve-unknown-fields": true, "description": "Anything."});
+        assert_eq!(self::schema(Dialect::V2, &gvk, &open, false).get("properties"), None);
         let metadata = format!("#/components/schemas/{OBJECT_META}");
         for at in ["/properties/metadata", "/properties/inner/properties/metadata"] {
             assert_eq!(schema.pointer(at).map(|own| &own["allOf"][0]["$ref"]), Some(&json!(metadata)), "{at}");
