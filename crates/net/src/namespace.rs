@@ -81,10 +81,15 @@ impl Namespace {
         UdpSocket::from_std(socket)
     }
 
-    /// Sets a kernel parameter beneath `/proc/sys/net`, for example `ipv4/ip_forward`.
+    /// Sets a kernel parameter beneath `/proc/sys/net`, for example `ipv4/ip_forward`. One that is right already is left alone: a
+    /// container may have prepared what it forbids to change.
     pub async fn set_parameter(&self, name: &str, value: &str) -> io::Result<()> {
         let path = format!("/proc/sys/net/{name}");
         let value = value.to_owned();
-        self.run(move || std::fs::write(path, value)).await
+        let set = move || match std::fs::read_to_string(&path) {
+            Ok(now) if now.trim() == value => Ok(()),
+            Ok(_) | Err(_) => std::fs::write(path, value),
+        };
+        self.run(set).await
     }
 }

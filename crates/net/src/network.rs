@@ -167,18 +167,19 @@ impl Network {
 
 /// What the node's kernel must do for packets of others.
 async fn set_parameters(config: &NetworkConfig) -> Result<(), NetworkError> {
+    let forwarding = config.namespace.set_parameter("ipv4/ip_forward", "1").await;
+    forwarding.map_err(|source| NetworkError::Io { action: "turn on IP forwarding".to_owned(), source })?;
     let bridge = bridge_name(&config.cluster, config.node);
     for (parameter, value) in [
-        ("ipv4/ip_forward".to_owned(), "1"),
         // Attached namespaces talk through the node on purpose; it must not tell them of shorter ways.
         ("ipv4/conf/all/send_redirects".to_owned(), "0"),
         (format!("ipv4/conf/{bridge}/send_redirects"), "0"),
         // Ports that are published on the loopback address lead into the bridge.
         (format!("ipv4/conf/{bridge}/route_localnet"), "1"),
     ] {
-        let action = || format!("set net/{parameter}");
-        let set = config.namespace.set_parameter(&parameter, value).await;
-        set.map_err(|source| NetworkError::Io { action: action(), source })?;
+        if let Err(error) = config.namespace.set_parameter(&parameter, value).await {
+            tracing::warn!(parameter, value, %error, "set a kernel parameter; some ways through the node may fail");
+        }
     }
     Ok(())
 }
