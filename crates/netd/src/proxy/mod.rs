@@ -6,6 +6,7 @@
 
 mod flows;
 mod fragment;
+mod health;
 mod ruleset;
 mod run;
 mod service;

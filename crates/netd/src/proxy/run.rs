@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::Settings;
 use super::flows::Frontends;
 use super::fragment;
+use super::health::{self, Checks};
 use super::ruleset::Ruleset;
 use super::service::{self, ServicePort, items, text};
 use crate::netd::NetdError;
@@ -32,6 +33,7 @@ pub(crate) struct Proxy {
     services: Informer,
     slices: Informer,
     nodes: Informer,
+    checks: Checks,
     ruleset: Ruleset,
     ports: BTreeMap<String, Vec<ServicePort>>,
     /// Whether the kernel has what the ruleset says.
@@ -50,8 +52,18 @@ impl Proxy {
         let rules = Arc::new(Rules::of(namespace).await?);
         let flows = Flows::of(namespace).await;
         let flows = flows.map_err(|source| NetdError::Io { action: "open the table of flows".to_owned(), source })?;
-        let (ruleset, ports) = (Ruleset::default(), BTreeMap::new());
-        Ok(Self { settings, rules, flows: Arc::new(flows), services, slices, nodes, ruleset, ports, in_step: false })
+        Ok(Self {
+            settings,
+            rules,
+            flows: Arc::new(flows),
+            services,
+            slices,
+            nodes,
+            checks: Checks::new(namespace.clone()),
+            ruleset: Ruleset::default(),
+            ports: BTreeMap::new(),
+            in_step: false,
+        })
     }
 
     /// Follows services until the task is ended.
@@ -91,7 +103,7 @@ impl Proxy {
     }
 
     async fn bring_in_step(&mut self, changed: BTreeSet<String>, zone: &str) {
-        let mut datagrams = false;
+        let (mut datagrams, mut checked) = (false, false);
         let mut fragments = Vec::new();
         for key in changed {
             let ports = self.read(&key, zone);
@@ -100,12 +112,16 @@ impl Proxy {
             let before = before.unwrap_or_default();
             let is_udp = |port: &ServicePort| port.transport == Transport::Udp;
             datagrams |= before != ports && before.iter().chain(&ports).any(is_udp);
+            checked |= before != ports && before.iter().chain(&ports).any(|port| port.health_port.is_some());
             fragments.push((key, fragment::of(&ports, &self.settings)));
         }
         let update = self.ruleset.update(&self.settings, fragments);
         let change = if self.in_step { update } else { Some(self.ruleset.rebuild(&self.settings)) };
         if let Some(change) = change {
             self.in_step = self.commit(change).await;
+        }
+        if checked {
+            self.checks.update(health::wanted(self.ports.iter())).await;
         }
         if datagrams && self.in_step {
             self.forget_flows().await;

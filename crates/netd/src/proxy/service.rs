@@ -21,6 +21,8 @@ pub(crate) struct ServicePort {
     pub(crate) cluster_ip: Ipv4Addr,
     pub(crate) port: u16,
     pub(crate) node_port: Option<u16>,
+    /// Where load balancers ask how the service is.
+    pub(crate) health_port: Option<u16>,
     /// Addresses that the node takes traffic for: those of load balancers, and external ones where they are served.
     pub(crate) outer_ips: Vec<Ipv4Addr>,
     /// Who may come to those; empty for everyone.
@@ -104,10 +106,8 @@ fn one(
         transport,
         cluster_ip,
         port: number,
-        node_port: port["nodePort"]
-            .as_u64()
-            .and_then(|number| u16::try_from(number).ok())
-            .filter(|number| *number != 0),
+        node_port: number_of(&port["nodePort"]),
+        health_port: number_of(&service["spec"]["healthCheckNodePort"]),
         outer_ips: outer_ips(service, settings),
         source_ranges: source_ranges(service),
         affinity,
@@ -115,6 +115,10 @@ fn one(
         outer,
         local: selves,
     })
+}
+
+fn number_of(value: &Value) -> Option<u16> {
+    value.as_u64().and_then(|number| u16::try_from(number).ok()).filter(|number| *number != 0)
 }
 
 fn outer_ips(service: &Value, settings: &Settings) -> Vec<Ipv4Addr> {
