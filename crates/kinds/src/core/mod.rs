@@ -6,6 +6,7 @@ pub(crate) mod event;
 mod namespace;
 mod node;
 pub(crate) mod pod;
+mod replication_controller;
 mod secret;
 mod service;
 mod service_account;
@@ -68,7 +69,8 @@ pub(crate) fn all() -> Vec<Resource> {
         Resource {
             categories: &["all"],
             subresources: &[SCALE, STATUS],
-            rules: &Desired,
+            columns: replication_controller::COLUMNS,
+            rules: &replication_controller::ReplicationController,
             ..own("ReplicationController", "replicationcontrollers", "replicationcontroller", &["rc"])
         },
         Resource {

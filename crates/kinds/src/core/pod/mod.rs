@@ -13,6 +13,7 @@ use crate::plain::{AGE, NAME, column, wide};
 use crate::resource::{Column, Part, Rules, Settings, keep_other_part};
 
 pub(crate) use defaults::default_template;
+pub(crate) use validation::validate_template;
 
 pub(crate) const COLUMNS: &[Column] = &[
     NAME,

@@ -19,6 +19,14 @@ pub(super) fn pod(pod: &Value, settings: &Settings) -> Errors {
     check.errors
 }
 
+/// Everything that is wrong with a template of pods.
+pub(crate) fn validate_template(template: &Value, path: &Path, settings: &Settings) -> Errors {
+    let mut check = Check { errors: Errors::new(), settings };
+    check.errors.extend(crate::metadata::labels(&template["metadata"]["labels"], &path.child("labels")));
+    check.spec(&template["spec"], &path.child("spec"));
+    check.errors
+}
+
 struct Check<'a> {
     errors: Errors,
     settings: &'a Settings,
