@@ -67,6 +67,11 @@ pub trait Controller: Send + Sync + 'static {
         (source.keys)(object)
     }
 
+    /// Returns when there are more collections to look at, with these.
+    async fn more_sources(&self) -> Vec<Source> {
+        std::future::pending().await
+    }
+
     /// Does what is to be done for a key.
     async fn reconcile(&self, key: &str) -> Result<Outcome, ReconcileError>;
 }
@@ -106,7 +111,14 @@ impl Driver {
         for _ in 0..workers {
             tasks.spawn(Arc::clone(&driver).work());
         }
-        stop.cancelled().await;
+        loop {
+            tokio::select! {
+                more = driver.controller.more_sources() => for source in more {
+                    tasks.spawn(Arc::clone(&driver).feed(source));
+                },
+                () = stop.cancelled() => break,
+            }
+        }
         tasks.shutdown().await;
     }
 
@@ -126,15 +138,12 @@ impl Driver {
         }
     }
 
+    /// A collection that has nothing new need not reach the revision by itself: bookmarks carry it there. So all wait at
+    /// once; who writes to one collection only waits with [`Informer::catch_up`] instead.
     async fn wait_for_own_write(&self, key: &str) {
         let wrote = self.wrote.lock().expect("no holder of this lock can panic").remove(key);
-        for source in self.sources.iter().filter(|_| wrote.is_some()) {
-            // A collection that has nothing new need not reach the revision by itself: bookmarks carry it there.
-            let reached = source.informer.wait_for(wrote.unwrap_or_default());
-            if tokio::time::timeout(Duration::from_secs(1), reached).await.is_err() {
-                tracing::debug!(controller = self.controller.name(), key, "a collection lags behind an own write");
-            }
-        }
+        let Some(revision) = wrote else { return };
+        futures::future::join_all(self.sources.iter().map(|source| source.informer.catch_up(revision))).await;
     }
 
     async fn reconcile(&self, key: &str) {

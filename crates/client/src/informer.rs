@@ -2,7 +2,7 @@
 //!
 //! In process the objects are the very ones of the server's cache: holding them costs a pointer each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -19,7 +19,39 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How many changes a slow subscriber may be behind before it is told to look at everything.
 const BACKLOG: usize = 4096;
 
-type Objects = BTreeMap<String, Arc<Object>>;
+/// How long [`Informer::catch_up`] waits at most.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// The objects by key, and which of them an owner has.
+#[derive(Debug, Default)]
+struct Objects {
+    by_key: BTreeMap<String, Arc<Object>>,
+    owned: HashMap<String, BTreeSet<String>>,
+}
+
+impl Objects {
+    fn insert(&mut self, object: Arc<Object>) {
+        let key = object.metadata.key();
+        self.remove(&key);
+        for owner in &object.metadata.owner_references {
+            self.owned.entry(owner.uid.clone()).or_default().insert(key.clone());
+        }
+        self.by_key.insert(key, object);
+    }
+
+    fn remove(&mut self, key: &str) {
+        let Some(object) = self.by_key.remove(key) else { return };
+        for owner in &object.metadata.owner_references {
+            let left = self.owned.get_mut(&owner.uid).map(|keys| {
+                keys.remove(key);
+                keys.len()
+            });
+            if left == Some(0) {
+                self.owned.remove(&owner.uid);
+            }
+        }
+    }
+}
 
 /// Holds a collection. The task that follows it ends with the last clone.
 #[derive(Clone, Debug)]
@@ -100,12 +132,12 @@ impl Informer {
 
     /// One object, by `namespace/name` or, cluster-scoped, by name.
     pub fn get(&self, key: &str) -> Option<Arc<Object>> {
-        self.shared.read().get(key).cloned()
+        self.shared.read().by_key.get(key).cloned()
     }
 
     /// Every object, by key.
     pub fn list(&self) -> Vec<Arc<Object>> {
-        self.shared.read().values().cloned().collect()
+        self.shared.read().by_key.values().cloned().collect()
     }
 
     /// Every object of a namespace.
@@ -118,6 +150,7 @@ impl Informer {
         let begin = format!("{namespace}/");
         let objects = self.shared.read();
         objects
+            .by_key
             .range(begin.clone()..)
             .take_while(|(key, _)| key.starts_with(&begin))
             .filter(|(_, object)| fits(object))
@@ -125,10 +158,25 @@ impl Informer {
             .collect()
     }
 
+    /// The objects that name an owner.
+    pub fn owned_by(&self, uid: &str) -> Vec<Arc<Object>> {
+        let objects = self.shared.read();
+        let keys = objects.owned.get(uid).into_iter().flatten();
+        keys.filter_map(|key| objects.by_key.get(key)).cloned().collect()
+    }
+
     /// The objects that an owner controls.
     pub fn controlled_by(&self, uid: &str) -> Vec<Arc<Object>> {
-        let controlled = |object: &&Arc<Object>| object.metadata.controller().is_some_and(|owner| owner.uid == uid);
-        self.shared.read().values().filter(controlled).cloned().collect()
+        let controlled = |object: &Arc<Object>| object.metadata.controller().is_some_and(|owner| owner.uid == uid);
+        self.owned_by(uid).into_iter().filter(controlled).collect()
+    }
+
+    /// Waits until the collection shows an own write to it, for a second at most: who wrote then never acts on a state that
+    /// lacks what it just did.
+    pub async fn catch_up(&self, revision: u64) {
+        if tokio::time::timeout(CATCH_UP, self.wait_for(revision)).await.is_err() {
+            tracing::debug!(resource = %self.gvr().qualified(), revision, "a collection lags behind an own write");
+        }
     }
 
     /// Everything that is there, then every change.
@@ -149,7 +197,7 @@ impl Index {
             match self.changes.recv().await {
                 Ok(Change(object)) => return Some(object),
                 Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.pending = self.shared.read().values().cloned().collect()
+                    self.pending = self.shared.read().by_key.values().cloned().collect()
                 }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
@@ -177,10 +225,9 @@ impl Shared {
 
     fn apply(&self, kind: WatchKind, object: Arc<Object>) {
         let revision = object.revision;
-        let key = object.metadata.key();
         match kind {
-            WatchKind::Added | WatchKind::Modified => drop(self.write().insert(key, Arc::clone(&object))),
-            WatchKind::Deleted => drop(self.write().remove(&key)),
+            WatchKind::Added | WatchKind::Modified => self.write().insert(Arc::clone(&object)),
+            WatchKind::Deleted => self.write().remove(&object.metadata.key()),
             WatchKind::Bookmark => return self.reach(revision),
         }
         self.tell(object);
@@ -189,12 +236,16 @@ impl Shared {
 
     /// Takes a fresh list over: what is not in it went while nobody looked.
     fn replace(&self, items: Vec<Arc<Object>>, revision: u64) {
-        let fresh: Objects = items.into_iter().map(|object| (object.metadata.key(), object)).collect();
-        let old = std::mem::replace(&mut *self.write(), fresh.clone());
-        let gone = old.iter().filter(|(key, _)| !fresh.contains_key(*key)).map(|(_, object)| object);
-        let changed =
-            fresh.iter().filter(|(key, object)| old.get(*key).is_none_or(|old| old.revision != object.revision));
-        gone.chain(changed.map(|(_, object)| object)).for_each(|object| self.tell(Arc::clone(object)));
+        let mut fresh = Objects::default();
+        items.iter().for_each(|object| fresh.insert(Arc::clone(object)));
+        let old = std::mem::replace(&mut *self.write(), fresh);
+        let kept: BTreeSet<String> = items.iter().map(|object| object.metadata.key()).collect();
+        let gone = old.by_key.iter().filter(|(key, _)| !kept.contains(*key)).map(|(_, object)| object);
+        let unchanged = |object: &&Arc<Object>| {
+            old.by_key.get(&object.metadata.key()).is_some_and(|old| old.revision == object.revision)
+        };
+        let changed = items.iter().filter(|object| !unchanged(object));
+        gone.chain(changed).for_each(|object| self.tell(Arc::clone(object)));
         self.reach(revision.max(1));
     }
 }
