@@ -5,17 +5,22 @@
 
 mod admission_policies;
 mod custom_resources;
+mod garbage;
 mod namespaces;
+mod node_health;
 mod nodes;
+mod pod_garbage;
 mod root_ca;
 mod service_accounts;
 mod services;
+mod taint_eviction;
 mod volumes;
+mod workload;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use client::{Client, Controller, Informer};
+use client::{Client, Controller, Informer, Recorder};
 use meta::Gvr;
 
 pub use volumes::PROVISIONER;
@@ -34,14 +39,28 @@ pub struct Context {
     pub root_ca: String,
     /// Tells every namespaced resource that can be listed and deleted, custom ones included, as it is now.
     pub namespaced: Arc<dyn Fn() -> Vec<Gvr> + Send + Sync>,
+    /// Tells every resource that can be followed and deleted, custom ones included, as it is now.
+    pub served: Arc<dyn Fn() -> Vec<Served> + Send + Sync>,
     /// Where the built-in provisioner makes volumes.
     pub volumes: PathBuf,
+}
+
+/// A resource that the cluster serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// Its name.
+    pub gvr: Gvr,
+    /// The kind of its objects.
+    pub kind: String,
+    /// Whether its objects live in namespaces.
+    pub namespaced: bool,
 }
 
 /// Every controller.
 pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
     let core = |resource: &str| Informer::new(context.reader.clone(), Gvr::new("", "v1", resource));
     let (namespaces, pods, writer) = (core("namespaces"), core("pods"), &context.client);
+    let nodes = core("nodes");
     let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(admission_policies::AdmissionPolicies {
             client: context.api_server.clone(),
@@ -58,7 +77,7 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
             pods: pods.clone(),
             resources: Arc::clone(&context.namespaced),
         }),
-        Arc::new(nodes::Nodes { client: writer("node-controller"), nodes: core("nodes") }),
+        Arc::new(nodes::Nodes { client: writer("node-controller"), nodes: nodes.clone() }),
         Arc::new(service_accounts::ServiceAccounts {
             client: writer("service-account-controller"),
             namespaces: namespaces.clone(),
@@ -80,5 +99,41 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
         }),
     ];
     all.extend(services::all(context, &pods));
+    all.extend(workload::all(context, &pods, &nodes));
+    all.extend(node_life(context, &pods, &nodes));
+    all.push(garbage::collector(context));
     all
+}
+
+/// What follows from nodes that fail, are tainted or are gone.
+fn node_life(context: &Context, pods: &Informer, nodes: &Informer) -> Vec<Arc<dyn Controller>> {
+    let client = (context.client)("node-controller");
+    let clock = || Arc::clone(&context.clock);
+    let recorder = |component: &str| Recorder::new(client.clone(), component, "", clock());
+    vec![
+        Arc::new(node_health::NodeHealth {
+            client: client.clone(),
+            recorder: recorder("node-controller"),
+            clock: clock(),
+            nodes: nodes.clone(),
+            leases: Informer::new(context.reader.clone(), Gvr::new("coordination.k8s.io", "v1", "leases")),
+            pods: pods.clone(),
+            heard: Mutex::default(),
+        }),
+        Arc::new(taint_eviction::TaintEviction {
+            client: client.clone(),
+            recorder: recorder("taint-eviction-controller"),
+            clock: clock(),
+            nodes: nodes.clone(),
+            pods: pods.clone(),
+            bearing: Mutex::default(),
+        }),
+        Arc::new(pod_garbage::PodGarbage {
+            client: (context.client)("pod-garbage-collector"),
+            clock: clock(),
+            nodes: nodes.clone(),
+            pods: pods.clone(),
+            missing: Mutex::default(),
+        }),
+    ]
 }

@@ -138,7 +138,7 @@ impl ControlPlane {
 
     fn start_controllers(&self, layout: &Layout) {
         let door = Arc::clone(&self.door);
-        let registry = Arc::clone(&self.registry);
+        let (registry, resources) = (Arc::clone(&self.registry), Arc::clone(&self.registry));
         let deletable = |row: &&kinds::Resource| {
             row.namespaced && row.verbs.contains(&"deletecollection") && row.storage.0 == row.group
         };
@@ -153,6 +153,7 @@ impl ControlPlane {
             namespaced: Arc::new(move || {
                 registry.resources().iter().filter(deletable).map(kinds::Resource::gvr).collect()
             }),
+            served: Arc::new(move || served(&resources)),
             volumes: layout.volumes(),
         };
         controllers::all(&context).into_iter().for_each(|controller| self.run(controller));
@@ -169,6 +170,20 @@ impl ControlPlane {
         self.registry.shutdown().await;
         self.store.close().await;
     }
+}
+
+/// Each resource once, in the first version that is served; views on another resource's objects are left out.
+fn served(registry: &Registry) -> Vec<controllers::Served> {
+    let mut served: Vec<controllers::Served> = Vec::new();
+    for row in registry.resources().iter() {
+        let known = served.iter().any(|other| other.gvr.group == row.group && other.gvr.resource == row.plural);
+        let followed = ["list", "watch", "delete"].iter().all(|verb| row.verbs.contains(verb));
+        if followed && row.storage.0 == row.group && !known {
+            let (gvr, kind) = (row.gvr(), row.kind.to_owned());
+            served.push(controllers::Served { gvr, kind, namespaced: row.namespaced });
+        }
+    }
+    served
 }
 
 async fn bootstrap(registry: &Registry) -> anyhow::Result<()> {
