@@ -66,7 +66,8 @@ pub(crate) fn described(attributes: &Attributes, deletes: bool) -> Json {
         "kind": kind, "resource": resource, "requestKind": kind, "requestResource": resource,
         "operation": operation(attributes.operation), "userInfo": user, "dryRun": attributes.dry_run,
     });
-    let texts = [("name", name), ("namespace", namespace), ("subResource", subresource), ("requestSubResource", subresource)];
+    let texts =
+        [("name", name), ("namespace", namespace), ("subResource", subresource), ("requestSubResource", subresource)];
     for (field, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         request[field] = json!(text);
     }

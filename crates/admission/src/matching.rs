@@ -77,9 +77,15 @@ pub(crate) fn selectors_match(matching: &Value, request: &Request<'_>, reader: &
     {
         return Ok(false);
     }
-    let Some(selector) = selector("objectSelector")?.filter(|selector| !selector.is_everything()) else { return Ok(true) };
+    let Some(selector) = selector("objectSelector")?.filter(|selector| !selector.is_everything()) else {
+        return Ok(true);
+    };
     let objects = [Some(&request.object), request.old];
-    Ok(objects.into_iter().flatten().filter(|object| object.is_object()).any(|object| selector.matches(&labels(object))))
+    Ok(objects
+        .into_iter()
+        .flatten()
+        .filter(|object| object.is_object())
+        .any(|object| selector.matches(&labels(object))))
 }
 
 fn labels(object: &Value) -> std::collections::BTreeMap<String, String> {
@@ -116,9 +122,7 @@ mod tests {
     #[test]
     fn rules_choose_writes() {
         let cluster = Cluster::new([]);
-        let rule = |groups: Value, resources: Value, scope: &str| {
-            json!([{"operations": ["CREATE"], "apiGroups": groups, "apiVersions": ["v1"], "resources": resources, "scope": scope}])
-        };
+        let rule = |groups: Value, resources: Value, scope: &str| json!([{"operations": ["CREATE"], "apiGroups": groups, "apiVersions": ["v1"], "resources": resources, "scope": scope}]);
         let mut attach = cluster.create("pods", "a", json!({})).attributes;
         attach.subresource = "attach".to_owned();
         let pod = cluster.create("pods", "a", json!({})).attributes;

@@ -69,15 +69,7 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// A request with nothing to say yet.
     pub fn new(attributes: Attributes, object: Value, old: Option<&'a Value>) -> Self {
-        Self {
-            attributes,
-            object,
-            old,
-            delete: None,
-            warnings: Vec::new(),
-            told: Mutex::default(),
-            patched: false,
-        }
+        Self { attributes, object, old, delete: None, warnings: Vec::new(), told: Mutex::default(), patched: false }
     }
 
     /// Warns the client, from a plugin that validates.

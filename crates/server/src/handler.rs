@@ -84,7 +84,7 @@ async fn on_resource(
     let resources = door.config.registry.resources();
     let row = resources.by_gvr(&path.gvr).ok_or_else(ApiError::no_such_resource)?.clone();
     let query = Query::parse(request.uri().query());
-    let form = negotiate::form(request.headers(), true)?;
+    let form = negotiate::form(request.headers(), row.custom.is_none())?;
     let table = TableOptions {
         now: door.config.clock.now().as_second(),
         include: Include::of(query.get("includeObject")),

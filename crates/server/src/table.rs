@@ -40,8 +40,15 @@ pub(crate) fn table<'a>(
     metadata: &Value,
     options: &TableOptions,
 ) -> Value {
-    let column = |column: &kinds::Column| json!({"name": column.name, "type": column.kind, "format": column.format, "description": "", "priority": column.priority});
-    let columns: Vec<Value> = if options.columns { row.columns.iter().map(column).collect() } else { Vec::new() };
+    let column = |(index, column): (usize, &kinds::Column)| {
+        let description = row.custom.as_ref().and_then(|custom| custom.column_descriptions.get(index));
+        json!({
+            "name": column.name, "type": column.kind, "format": column.format,
+            "description": description.map_or("", String::as_str), "priority": column.priority,
+        })
+    };
+    let columns = row.columns.iter().enumerate().filter(|_| options.columns);
+    let columns: Vec<Value> = columns.map(column).collect();
     let rows: Vec<Value> = objects.map(|object| table_row(row, object, options)).collect();
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,

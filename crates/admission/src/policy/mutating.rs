@@ -106,7 +106,8 @@ fn mutated(
     let result = result.map_err(|halt| format!("expression '{source}' resulted in error: {halt}"))?;
     let result = result.to_json().ok_or_else(|| format!("expression '{source}' comes to no document"))?;
     if text(&work.value, "/patchType") == "JSONPatch" {
-        let patch: json_patch::Patch = serde_json::from_value(result).map_err(|error| format!("invalid patch: {error}"))?;
+        let patch: json_patch::Patch =
+            serde_json::from_value(result).map_err(|error| format!("invalid patch: {error}"))?;
         let mut object = request.object.clone();
         json_patch::patch(&mut object, &patch).map_err(|error| format!("JSON Patch: {error}"))?;
         return Ok(object);

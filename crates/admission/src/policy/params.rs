@@ -8,11 +8,7 @@ use super::read::Bound;
 use crate::fields::text;
 
 /// What a policy runs with: nothing, or one object after another. The error is for people.
-pub(super) fn params(
-    bound: &Bound,
-    request: &Request<'_>,
-    reader: &dyn Reader,
-) -> Result<Vec<Option<Value>>, String> {
+pub(super) fn params(bound: &Bound, request: &Request<'_>, reader: &dyn Reader) -> Result<Vec<Option<Value>>, String> {
     let (kind, reference) = (&bound.policy.spec["paramKind"], &bound.binding_spec["paramRef"]);
     if !kind.is_object() {
         return Ok(vec![None]);

@@ -115,7 +115,8 @@ impl Policies {
             for binding in &bindings {
                 let spec = binding.value()["spec"].clone();
                 let own = spec["policyName"] == policy.name.as_str() && !binding.metadata.is_terminating();
-                let matched = !spec["matchResources"].is_object() || is_matched(&spec["matchResources"], request, reader)?;
+                let matched =
+                    !spec["matchResources"].is_object() || is_matched(&spec["matchResources"], request, reader)?;
                 if own && matched {
                     bound.push(Bound { policy: policy.clone(), binding: binding.clone(), binding_spec: spec });
                 }

@@ -55,7 +55,8 @@ impl Admission for ValidatingPolicies {
         let mut refusal = None;
         for bound in &bound {
             for denial in denials(bound, &documents, request, reader) {
-                let actions: Vec<&str> = items(&bound.binding_spec, "/validationActions").filter_map(|one| one.as_str()).collect();
+                let actions: Vec<&str> =
+                    items(&bound.binding_spec, "/validationActions").filter_map(|one| one.as_str()).collect();
                 let (policy, binding) = (&bound.policy.name, &bound.binding.metadata.name);
                 if actions.contains(&"Warn") {
                     let text = &denial.message;

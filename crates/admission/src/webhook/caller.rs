@@ -74,7 +74,8 @@ impl Caller {
         let seconds = timeout.as_secs();
         let (host, port, path) = place(config)?;
         let shown = format!("https://{host}:{port}{path}?timeout={seconds}s");
-        let shown = if config["url"].is_string() { format!("{}?timeout={seconds}s", text(config, "/url")) } else { shown };
+        let shown =
+            if config["url"].is_string() { format!("{}?timeout={seconds}s", text(config, "/url")) } else { shown };
         let call = async {
             let addresses = self.addresses(config, &host, port, reader).await?;
             let target = Target { host, port, path: format!("{path}?timeout={seconds}s"), addresses };
@@ -108,7 +109,8 @@ impl Caller {
         let address = target.addresses.choose(&mut rand::rng()).ok_or("no address")?;
         let stream = self.dial.dial(*address).await.map_err(|error| format!("dial tcp {address}: {error}"))?;
         let tls = TlsConnector::from(Arc::new(trust(text(config, "/caBundle"))?));
-        let name = ServerName::try_from(target.host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
+        let name =
+            ServerName::try_from(target.host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
         let stream = tls.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
@@ -175,7 +177,8 @@ fn endpoints(reference: &Value, port: u16, reader: &dyn Reader) -> Result<Vec<So
             continue;
         }
         let slice = slice.value();
-        let port = items(&slice, "/ports").find(|own| text(own, "/name") == port_name).and_then(|own| own["port"].as_u64());
+        let port =
+            items(&slice, "/ports").find(|own| text(own, "/name") == port_name).and_then(|own| own["port"].as_u64());
         let Some(port) = port.and_then(|port| u16::try_from(port).ok()) else { continue };
         let ready = items(&slice, "/endpoints").filter(|endpoint| endpoint["conditions"]["ready"] != false);
         let addresses = ready.flat_map(|endpoint| items(endpoint, "/addresses")).filter_map(Value::as_str);

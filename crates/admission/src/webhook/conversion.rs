@@ -34,7 +34,8 @@ impl Converter for WebhookConverter {
     ) -> Result<Vec<Value>, String> {
         let uid = uuid();
         let known = webhook["conversionReviewVersions"].as_array().into_iter().flatten();
-        let version = known.filter_map(Value::as_str).find(|version| matches!(*version, "v1" | "v1beta1")).unwrap_or("v1");
+        let version =
+            known.filter_map(Value::as_str).find(|version| matches!(*version, "v1" | "v1beta1")).unwrap_or("v1");
         let review = json!({
             "kind": "ConversionReview", "apiVersion": format!("apiextensions.k8s.io/{version}"),
             "request": {"uid": uid, "desiredAPIVersion": api_version, "objects": objects},
@@ -42,7 +43,10 @@ impl Converter for WebhookConverter {
         let answer = self.0.post(&webhook["clientConfig"], &review, TIMEOUT, reader).await?;
         let response = &answer["response"];
         if text(response, "/uid") != uid {
-            return Err(format!("invalid ConversionReview response: expected response.uid={uid:?}, got {:?}", text(response, "/uid")));
+            return Err(format!(
+                "invalid ConversionReview response: expected response.uid={uid:?}, got {:?}",
+                text(response, "/uid")
+            ));
         }
         if response["result"]["status"] != "Success" {
             return Err(text(response, "/result/message").to_owned());

@@ -71,7 +71,10 @@ impl Hook {
 
 /// The webhooks of all configurations of a kind.
 #[derive(Debug, Default)]
-pub(super) struct Hooks(Mutex<HashMap<String, (u64, Arc<Vec<Arc<Hook>>>)>>);
+pub(super) struct Hooks(Mutex<HashMap<String, Read>>);
+
+/// The webhooks of a configuration at a revision.
+type Read = (u64, Arc<Vec<Arc<Hook>>>);
 
 impl Hooks {
     /// Those that there are now, by the names of their configurations.
@@ -81,7 +84,8 @@ impl Hooks {
         read.retain(|name, _| configurations.iter().any(|own| own.metadata.name == *name));
         let mut hooks = Vec::new();
         for configuration in &configurations {
-            let known = read.get(&configuration.metadata.name).filter(|(revision, _)| *revision == configuration.revision);
+            let known =
+                read.get(&configuration.metadata.name).filter(|(revision, _)| *revision == configuration.revision);
             let own = match known {
                 Some((_, own)) => own.clone(),
                 None => {

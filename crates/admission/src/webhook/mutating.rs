@@ -33,7 +33,10 @@ impl MutatingWebhooks {
             if hook.fails_open {
                 return Ok(false);
             }
-            return Err(ApiError::internal(format!("failed calling webhook {:?}: apply its patch: {error}", hook.name)));
+            return Err(ApiError::internal(format!(
+                "failed calling webhook {:?}: apply its patch: {error}",
+                hook.name
+            )));
         }
         let changed = object != request.object;
         request.object = object;

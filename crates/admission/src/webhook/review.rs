@@ -52,7 +52,8 @@ fn review(hook: &Hook, request: &Request<'_>, uid: &str) -> Value {
 }
 
 fn read(answer: &Value, uid: &str) -> Result<Value, String> {
-    let response = answer.get("response").filter(|response| response.is_object()).ok_or("webhook response was absent")?;
+    let response =
+        answer.get("response").filter(|response| response.is_object()).ok_or("webhook response was absent")?;
     let own = text(response, "/uid");
     if own != uid && answer["apiVersion"] != "admission.k8s.io/v1beta1" {
         return Err(format!("received invalid webhook response: expected response.uid={uid:?}, got {own:?}"));
@@ -94,6 +95,10 @@ fn denied(name: &str, status: &Value) -> ApiError {
     let code = status["code"].as_u64().filter(|code| (400..600).contains(code)).unwrap_or(400);
     given["code"] = json!(code);
     let error = ApiError::from_status(&given);
-    let reason = if error.reason == Reason::Unknown && code == 400 && reason.is_empty() { Reason::BadRequest } else { error.reason };
+    let reason = if error.reason == Reason::Unknown && code == 400 && reason.is_empty() {
+        Reason::BadRequest
+    } else {
+        error.reason
+    };
     ApiError { reason, ..error }
 }

@@ -13,7 +13,8 @@ const NAMES: [&str; 5] = ["object", "oldObject", "request", "authorizer", "names
 /// Those, with parameters and variables where a policy has them.
 pub(super) fn declared(params: bool, policy: bool) -> Vec<(&'static str, Declared<'static>)> {
     let own = NAMES.iter().filter(|name| policy || **name != "namespaceObject").copied();
-    let more = [("params", params), ("variables", policy)].into_iter().filter(|(_, there)| *there).map(|(name, _)| name);
+    let more =
+        [("params", params), ("variables", policy)].into_iter().filter(|(_, there)| *there).map(|(name, _)| name);
     own.chain(more).map(|name| (name, Declared::Any)).collect()
 }
 

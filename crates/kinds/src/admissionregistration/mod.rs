@@ -29,7 +29,13 @@ pub(crate) fn all() -> Vec<Resource> {
         ..resource(GROUP, kind, plural, singular)
     };
     vec![
-        one("MutatingAdmissionPolicy", "mutatingadmissionpolicies", "mutatingadmissionpolicy", MUTATIONS, &Kind::Mutating),
+        one(
+            "MutatingAdmissionPolicy",
+            "mutatingadmissionpolicies",
+            "mutatingadmissionpolicy",
+            MUTATIONS,
+            &Kind::Mutating,
+        ),
         one(
             "MutatingAdmissionPolicyBinding",
             "mutatingadmissionpolicybindings",

@@ -135,7 +135,11 @@ pub(super) fn validate_binding(object: &Value, validating: bool) -> Errors {
         if text(param, "/parameterNotFoundAction").is_empty() {
             errors.push(Error::required(&at.child("parameterNotFoundAction"), ""));
         }
-        errors.extend(one_of(&param["parameterNotFoundAction"], &["Allow", "Deny"], &at.child("parameterNotFoundAction")));
+        errors.extend(one_of(
+            &param["parameterNotFoundAction"],
+            &["Allow", "Deny"],
+            &at.child("parameterNotFoundAction"),
+        ));
     }
     if spec["matchResources"].is_object() {
         errors.extend(matching(&spec["matchResources"], &path.child("matchResources")));

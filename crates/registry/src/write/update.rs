@@ -115,7 +115,7 @@ impl Writer<'_> {
             self.put_with(self.key(self.name), new, expect, &claims).await?
         };
         request.warnings.append(request.told.get_mut().unwrap_or_else(PoisonError::into_inner));
-                request.warnings.extend(self.row.rules().warnings(&request.object, Some(&before)));
+        request.warnings.extend(self.row.rules().warnings(&request.object, Some(&before)));
         Ok(Reply::Object { object, created: false, warnings: request.warnings })
     }
 

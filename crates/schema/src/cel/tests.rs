@@ -1,3 +1,5 @@
+//! Expressions and rules, with what upstream says of them.
+
 use serde_json::json;
 
 use super::*;

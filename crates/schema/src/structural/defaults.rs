@@ -15,9 +15,8 @@ pub(super) fn fill(schema: &Structural, value: &mut Value) {
                 }
             }
             for (name, value) in fields.iter_mut() {
-                match schema.properties.get(name).or(schema.additional.as_deref()) {
-                    Some(schema) => fill(schema, value),
-                    None => {}
+                if let Some(schema) = schema.field(name) {
+                    fill(schema, value);
                 }
             }
         }

@@ -103,12 +103,12 @@ fn is_isbn10(text: &str) -> bool {
         .map(|(at, sign)| if at == 9 && matches!(sign, 'X' | 'x') { 10 } else { sign.to_digit(10).unwrap_or(99) })
         .collect();
     let sum: u32 = signs.iter().zip((1..=10).rev()).map(|(digit, weight)| digit * weight).sum();
-    signs.len() == 10 && signs.iter().all(|digit| *digit <= 10) && sum % 11 == 0
+    signs.len() == 10 && signs.iter().all(|digit| *digit <= 10) && sum.is_multiple_of(11)
 }
 
 fn is_isbn13(text: &str) -> bool {
     let signs: Vec<u32> =
         text.chars().filter(|sign| !matches!(sign, '-' | ' ')).map(|sign| sign.to_digit(10).unwrap_or(99)).collect();
     let sum: u32 = signs.iter().enumerate().map(|(at, digit)| digit * if at % 2 == 0 { 1 } else { 3 }).sum();
-    signs.len() == 13 && signs.iter().all(|digit| *digit < 10) && sum % 10 == 0
+    signs.len() == 13 && signs.iter().all(|digit| *digit < 10) && sum.is_multiple_of(10)
 }

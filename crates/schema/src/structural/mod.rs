@@ -10,6 +10,7 @@ mod formats;
 mod lists;
 mod parse;
 mod prune;
+mod standard;
 #[cfg(test)]
 mod tests;
 mod types;

@@ -1,3 +1,5 @@
+//! Structural schemas on small documents.
+
 use serde_json::json;
 
 use super::*;

@@ -39,7 +39,8 @@ fn check(schema: &Structural, value: &Value, old: Option<&Value>, path: &str, ro
         Value::Null | Value::Bool(_) => {}
     }
     let allowed = &schema.checks.values;
-    if !allowed.is_empty() && !allowed.iter().any(|own| same(own, value)) && !(value.is_null() && schema.nullable) {
+    let is_null = value.is_null() && schema.nullable;
+    if !allowed.is_empty() && !is_null && !allowed.iter().any(|own| same(own, value)) {
         let shown: Vec<String> =
             allowed.iter().map(|own| own.as_str().map_or_else(|| own.to_string(), str::to_owned)).collect();
         let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
