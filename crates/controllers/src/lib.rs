@@ -4,8 +4,11 @@
 //! the rules of [`client::Controller`]. They know neither the server nor the nodes' insides.
 
 mod admission_policies;
+mod cron_job;
 mod custom_resources;
+mod disruption;
 mod garbage;
+mod job;
 mod namespaces;
 mod node_health;
 mod nodes;
@@ -14,6 +17,7 @@ mod root_ca;
 mod service_accounts;
 mod services;
 mod taint_eviction;
+mod ttl_after_finished;
 mod volumes;
 mod workload;
 
@@ -102,6 +106,7 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
     all.extend(workload::all(context, &pods, &nodes));
     all.extend(node_life(context, &pods, &nodes));
     all.push(garbage::collector(context));
+    all.extend(batch(context, &pods));
     all
 }
 
@@ -134,6 +139,39 @@ fn node_life(context: &Context, pods: &Informer, nodes: &Informer) -> Vec<Arc<dy
             nodes: nodes.clone(),
             pods: pods.clone(),
             missing: Mutex::default(),
+        }),
+    ]
+}
+
+/// Jobs, and what is about pods alone.
+fn batch(context: &Context, pods: &Informer) -> Vec<Arc<dyn Controller>> {
+    let informer = |group: &str, resource: &str| Informer::new(context.reader.clone(), Gvr::new(group, "v1", resource));
+    let writer = |name: &str| (context.client)(name);
+    let recorder = |controller: &str, component: &str| {
+        Recorder::new(writer(controller), component, "", Arc::clone(&context.clock))
+    };
+    let (jobs, clock) = (informer("batch", "jobs"), || Arc::clone(&context.clock));
+    let events = recorder("job-controller", "job-controller");
+    vec![
+        Arc::new(job::Jobs::new(writer("job-controller"), events, clock(), jobs.clone(), pods.clone())),
+        Arc::new(cron_job::CronJobs {
+            client: writer("cronjob-controller"),
+            recorder: recorder("cronjob-controller", "cronjob-controller"),
+            clock: clock(),
+            cron_jobs: informer("batch", "cronjobs"),
+            jobs: jobs.clone(),
+        }),
+        Arc::new(ttl_after_finished::TtlAfterFinished {
+            client: writer("ttl-after-finished-controller"),
+            clock: clock(),
+            jobs,
+        }),
+        Arc::new(disruption::Disruption {
+            client: writer("disruption-controller"),
+            recorder: recorder("disruption-controller", "controllermanager"),
+            clock: clock(),
+            budgets: informer("policy", "poddisruptionbudgets"),
+            pods: pods.clone(),
         }),
     ]
 }

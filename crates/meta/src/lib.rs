@@ -9,6 +9,7 @@ pub mod field;
 mod gvk;
 mod object;
 mod quantity;
+mod schedule;
 mod selector;
 mod status;
 mod user;
@@ -21,6 +22,7 @@ pub use clock::{Clock, SystemClock, TestClock, format_micro_time, format_time, p
 pub use gvk::{GroupVersion, Gvk, Gvr};
 pub use object::{Metadata, Object, ObjectError, OwnerReference, encode_object};
 pub use quantity::{Quantity, QuantityError};
+pub use schedule::{Calendar, Schedule, ScheduleError, time_zone};
 pub use selector::{FieldSelector, LabelSelector, Operator, Requirement, SelectorError};
 pub use status::{ApiError, Cause, Reason, Status, StatusDetails};
 pub use user::UserInfo;
