@@ -1,5 +1,10 @@
 //! `cargo xtask`: the menu of development tasks. `check` only reads, `fix` writes.
 
+mod bench;
+mod clients;
+mod conformance;
+mod netns;
+mod peer;
 mod schema;
 mod tidy;
 
@@ -7,26 +12,46 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
 
-const MENU: &str = "usage: cargo xtask TASK
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The tasks of minke's development")]
+struct Menu {
+    #[command(subcommand)]
+    task: Task,
+}
 
-  check    formatting, clippy with warnings as errors, tidy; changes nothing
-  fix      formats, and applies clippy's own suggestions
-  test     every test; those with real containers need root
-  schema   writes crates/schema/data anew from upstream's Go modules";
+#[derive(Subcommand)]
+enum Task {
+    /// Formatting, clippy with warnings as errors, tidy; changes nothing
+    Check,
+    /// Formats, and applies clippy's own suggestions
+    Fix,
+    /// Every test; those with real containers need root
+    Test,
+    /// Writes crates/schema/data anew from upstream's Go modules
+    Schema {
+        /// Only compare
+        #[arg(long)]
+        check: bool,
+    },
+    /// Runs official conformance tests on a cluster of its own
+    Conformance(conformance::Options),
+    /// Runs one kubectl script on minke and on upstream, and shows where the outputs differ
+    Clients(clients::Options),
+    /// Measures minke beside upstream and podman, and prints the table of README
+    Bench(bench::Options),
+}
 
 fn main() -> anyhow::Result<()> {
-    let mut args = std::env::args().skip(1);
-    match args.next().as_deref() {
-        Some("check") => check(),
-        Some("fix") => fix(),
-        Some("test") => cargo(&["test", "--workspace", "--no-fail-fast"]),
-        Some("schema") => schema::run(),
-        Some("--help" | "help") | None => {
-            println!("{MENU}");
-            Ok(())
-        }
-        Some(other) => bail!("no task is called {other:?}\n{MENU}"),
+    match Menu::parse().task {
+        Task::Check => check(),
+        Task::Fix => fix(),
+        Task::Test => cargo(&["test", "--workspace", "--no-fail-fast"]),
+        Task::Schema { check } => schema::run(check),
+        Task::Conformance(options) => conformance::run(&options),
+        Task::Clients(options) => clients::run(&options),
+        Task::Bench(options) => bench::run(&options),
     }
 }
 
@@ -46,11 +71,26 @@ fn fix() -> anyhow::Result<()> {
 }
 
 fn cargo(args: &[&str]) -> anyhow::Result<()> {
-    let status = Command::new(env!("CARGO")).args(args).current_dir(root()).status().context("start cargo")?;
+    run(Command::new(env!("CARGO")).args(args).current_dir(root()))
+}
+
+/// Runs a command to its end; its output goes where ours goes.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("start {command:?}"))?;
     if !status.success() {
-        bail!("cargo {} failed", args.join(" "));
+        bail!("{command:?} failed: {status}");
     }
     Ok(())
+}
+
+/// Runs a command to its end, and gives what it printed.
+fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.output().with_context(|| format!("start {command:?}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        bail!("{command:?} failed: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(text)
 }
 
 /// The checkout's top folder.
@@ -58,11 +98,24 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_owned).unwrap_or_default()
 }
 
+/// Cargo's target folder: this program runs from its `debug`.
+fn target() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("find this program")?;
+    own.ancestors().nth(2).map(Path::to_owned).context("find the target folder")
+}
+
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     #[test]
     fn the_repository_is_tidy() {
         let found = super::tidy::findings(&super::root()).expect("the checkout can be read");
         assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+
+    #[test]
+    fn the_menu_is_sound() {
+        super::Menu::command().debug_assert();
     }
 }

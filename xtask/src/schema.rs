@@ -22,7 +22,7 @@ const MODULES: [(&str, &str); 5] = [
     ("k8s.io/metrics@v0.36.3", "pkg/apis/metrics/v1beta1"),
 ];
 
-pub(crate) fn run() -> anyhow::Result<()> {
+pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let mut packages = Vec::new();
     for (module, folder) in MODULES {
         let (path, _) = module.split_once('@').context("a module without a version")?;
@@ -37,7 +37,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     }
     let table = resolve::table(&packages)?;
     let target = crate::root().join("crates/schema/data/types.txt");
-    if std::env::args().any(|argument| argument == "--check") {
+    if check {
         if std::fs::read_to_string(&target)? != table {
             bail!("{} is not what upstream's modules give: run cargo xtask schema", target.display());
         }

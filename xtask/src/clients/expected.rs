@@ -1,0 +1,42 @@
+//! Differences that are meant, with the reason for each.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// A line that may differ, in which step (empty: in every step), and why.
+struct Expected {
+    step: &'static str,
+    line: &'static str,
+    #[expect(dead_code, reason = "the reason is for who reads the table")]
+    why: &'static str,
+}
+
+const EXPECTED: [Expected; 1] = [Expected {
+    step: "",
+    line: r"^\s*imageID: |^\s*Image ID: ",
+    why: "an image's id is its configuration's digest in one store and its manifest's in another",
+}];
+
+static COMPILED: LazyLock<Vec<(&str, Regex)>> = LazyLock::new(|| {
+    let compile = |one: &Expected| (one.step, Regex::new(one.line).expect("the table's patterns are tested"));
+    EXPECTED.iter().map(compile).collect()
+});
+
+/// An output without the lines that may differ.
+pub(crate) fn without(step: &str, text: &str) -> String {
+    let may_differ =
+        |line: &str| COMPILED.iter().any(|(of, pattern)| (of.is_empty() || *of == step) && pattern.is_match(line));
+    let kept = text.lines().filter(|line| !may_differ(line));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without;
+
+    #[test]
+    fn only_lines_of_the_table_are_left_out() {
+        assert_eq!(without("get-yaml", "a: b\n    imageID: DIGEST\nc: d\n"), "a: b\nc: d\n");
+    }
+}
