@@ -75,7 +75,7 @@ fn cluster(peer: &dyn Peer, starts: &[ColdStart], count: usize, options: &Option
     let empty = process::with_descendants(peer.netns().processes()?);
     let before = process::time(&empty);
     eprintln!("{}: idle for {} s", peer.name(), options.idle);
-    api::runtime()?.block_on(tokio::time::sleep(Duration::from_secs(options.idle)));
+    api::runtime()?.block_on(async { tokio::time::sleep(Duration::from_secs(options.idle)).await });
     let idle = (process::time(&empty) - before) / options.idle as f64 * 100.0;
     let memory = process::memory(&empty);
     peer.import(&[options.given.image(IMAGE.0)])?;

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// Patterns and what stands for them, in this order.
-const RULES: [(&str, &str); 21] = [
+const RULES: [(&str, &str); 22] = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "TIME"),
     (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "TIME"),
@@ -13,6 +13,8 @@ const RULES: [(&str, &str); 21] = [
     (r"\bsha256:[0-9a-f]{64}\b", "DIGEST"),
     (r"\b(containerd|minke)://[0-9a-f]+", "CONTAINER"),
     (r#"(resourceVersion|Resource Version|observedGeneration)("?: *"?)\d+"#, "${1}${2}N"),
+    // A node without any other address has its bridge's.
+    (r"\b10\.244\.\d+\.1\b", "IP"),
     (r"\b10\.244\.\d+\.\d+", "POD_IP"),
     (r"\b\d+\.\d+\.\d+\.\d+\b", "IP"),
     (r"kube-api-access-[a-z0-9]{5}", "kube-api-access-RANDOM"),
@@ -68,6 +70,7 @@ mod tests {
         check("  uid: 0d0b3c6e-1d7f-4b5e-9d3c-0a1b2c3d4e5f", "  uid: UID");
         check("  resourceVersion: \"412\"", "  resourceVersion: \"N\"");
         check("Start Time:       Mon, 23 Nov 2026 16:04:27 +0000", "Start Time:  TIME");
+        check("hostIP: 10.244.0.1", "hostIP: IP");
         check("podIP: 10.244.0.7, hostIP: 192.0.2.1", "podIP: POD_IP, hostIP: IP");
         check("kube-api-access-x7k2p", "kube-api-access-RANDOM");
         check("containerID: minke://0123abcd", "containerID: CONTAINER");
