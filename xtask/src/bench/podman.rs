@@ -25,7 +25,8 @@ impl Podman {
         let folder = TempDir::with_prefix("podman-").context("make a temporary folder")?;
         let podman = Self { folder, netns: Netns::make("podman")?, image: image.to_owned() };
         let config = format!(
-            "[engine]\ninfra_image = \"{image}\"\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n"
+            "[engine]\ninfra_image = \"{image}\"\nruntime = \"runc\"\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"none\"\n\
+             [containers]\ndefault_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\n"
         );
         std::fs::write(podman.folder.path().join("containers.conf"), config).context("write podman's settings")?;
         for archive in archives {
