@@ -43,7 +43,7 @@ pub(crate) async fn relay(
     let query = Query::parse(request.uri().query());
     let subresource = path.subresource.as_deref().unwrap_or_default();
     let target = if subresource == "portforward" {
-        format!("/portForward/{namespace}/{name}")
+        format!("/portForward/{namespace}/{name}?{}", port_query(&query))
     } else {
         let container = container(&pod, &query)?;
         match subresource {
@@ -118,6 +118,15 @@ fn log_query(query: &Query) -> String {
     let mut text = url::form_urlencoded::Serializer::new(String::new());
     for (name, value) in NAMES.iter().filter_map(|name| Some((name, query.get(name)?))) {
         text.append_pair(name, value);
+    }
+    text.finish()
+}
+
+// Compat: the kubelet's word is `port`.
+fn port_query(query: &Query) -> String {
+    let mut text = url::form_urlencoded::Serializer::new(String::new());
+    for ports in query.all("ports") {
+        text.append_pair("port", ports);
     }
     text.finish()
 }

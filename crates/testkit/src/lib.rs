@@ -1,1 +1,16 @@
-//! To be described.
+//! Parts for tests on real clusters: a cluster in a network of its own, a foreign client to it, an image with a shell, and a look at
+//! what the kernel holds afterwards.
+
+mod cluster;
+mod eventually;
+mod image;
+mod kernel;
+mod pods;
+mod suite;
+
+pub use cluster::{Cluster, enter};
+pub use eventually::eventually;
+pub use image::{BUSYBOX, busybox_archive};
+pub use kernel::Kernel;
+pub use pods::{Namespace, container, pod};
+pub use suite::{Suite, need_root};

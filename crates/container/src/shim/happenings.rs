@@ -233,13 +233,13 @@ impl Server {
         };
         // Its start is not told yet: that comes first.
         self.exec_reports(token);
+        if self.execs.get(&token).is_some_and(|exec| exec.asker.is_some()) {
+            // The worker still has to leave; with it comes the answer, and then this.
+            return false;
+        }
         if let Some(exec) = self.execs.remove(&token) {
             self.unwatch(&exec.report, token);
-            if let Some(asker) = exec.asker {
-                self.fail(asker, Failure::Other("the command died before it started".to_owned()));
-            } else {
-                self.send(exec.connection, &Message::ExecExited { exec: exec.id, status }, Vec::new());
-            }
+            self.send(exec.connection, &Message::ExecExited { exec: exec.id, status }, Vec::new());
         }
         true
     }

@@ -36,7 +36,7 @@ pub(super) struct Server {
     sources: HashMap<u64, Source>,
     connections: HashMap<u64, Connection>,
     next_token: u64,
-    /// Children that ended before their worker could name them.
+    /// Children that ended before their worker could name them, or before it told that they run.
     early: HashMap<u32, ExitStatus>,
     finished: bool,
 }
@@ -292,7 +292,7 @@ impl Server {
         self.early.remove(&pid)
     }
 
-    /// Forgets the unnamed once nobody can name them any more.
+    /// Forgets them once nobody can ask for them any more.
     pub(super) fn clear_early(&mut self) {
         if !self.is_launching() {
             self.early = HashMap::new();
@@ -301,7 +301,7 @@ impl Server {
 
     fn is_launching(&self) -> bool {
         let unnamed = |c: &Container| c.launch.is_some() && c.state.pid.is_none();
-        self.containers.values().any(unnamed) || self.execs.values().any(|e| e.pid.is_none())
+        self.containers.values().any(unnamed) || self.execs.values().any(|e| e.asker.is_some())
     }
 
     /// Ends the loop once the daemon wants it and nothing runs.

@@ -83,6 +83,20 @@ fn exec_passes_streams_and_exit_codes() {
 }
 
 #[test]
+fn quick_commands_all_tell_their_end() {
+    on_node(async |node| {
+        node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
+        node.start(node.script("s", "c", "sleep 1000")).await;
+        let all = futures::future::join_all(
+            (0..60).map(|number| node.exec("c", if number % 2 == 0 { "exit 0" } else { "exit 4" })),
+        );
+        let codes: Vec<i32> = all.await.into_iter().map(|(code, _)| code).collect();
+        let expected: Vec<i32> = (0..60).map(|number| if number % 2 == 0 { 0 } else { 4 }).collect();
+        assert_eq!(codes, expected);
+    });
+}
+
+#[test]
 fn exec_with_a_terminal() {
     on_node(async |node| {
         node.shims.run_sandbox(node.sandbox("s")).await.unwrap();

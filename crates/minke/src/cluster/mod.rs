@@ -5,6 +5,7 @@ mod bootstrap;
 mod control_plane;
 mod endpoints;
 pub(crate) mod images;
+mod mounts;
 mod node;
 mod objects;
 mod service;

@@ -14,6 +14,7 @@ use netd::{Netd, NetdConfig};
 use rustls::pki_types::CertificateDer;
 
 use super::control_plane::{ControlPlane, SERVICE_IP};
+use super::mounts;
 use crate::cli::Up;
 use crate::layout::Layout;
 
@@ -34,6 +35,7 @@ pub(super) struct Node {
     kubelet: Kubelet,
     netd: Netd,
     network: Arc<Network>,
+    folder: PathBuf,
 }
 
 fn name() -> anyhow::Result<String> {
@@ -102,17 +104,19 @@ impl Node {
         tracing::debug!(node = name, api = plane.port, "starting the node");
         let netd = start_netd(layout, plane, &network, &name).await?;
         let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
-        Ok(Self { name, kubelet, netd, network })
+        let folder = layout.node(&name);
+        Ok(Self { name, kubelet, netd, network, folder })
     }
 
     pub(super) async fn ready(&self) {
         self.kubelet.ready().await;
     }
 
-    /// Ends the node's pods and takes its network down.
+    /// Ends the node's pods and takes down its mounts and its network.
     pub(super) async fn end(self) -> anyhow::Result<()> {
         self.kubelet.drain_and_stop().await;
         self.netd.stop_and_clean().await.context("remove the rules of services")?;
+        mounts::take_down(&self.folder);
         self.network.remove().await.context("remove the node's network")
     }
 }
@@ -146,6 +150,7 @@ pub(super) async fn sweep(layout: &Layout) -> anyhow::Result<()> {
         runtime.stop_sandbox(&id).await.with_context(|| format!("end the sandbox {id}"))?;
         runtime.remove_sandbox(&id).await.with_context(|| format!("remove the sandbox {id}"))?;
     }
+    mounts::take_down(&layout.node(&name()?));
     let network = open_network(layout).await?;
     Netd::sweep(network.namespace(), layout.id()).await.context("remove the rules of services")?;
     network.remove().await.context("remove the node's network")

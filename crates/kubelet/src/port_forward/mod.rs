@@ -1,5 +1,7 @@
-//! `port-forward`: connections from a client's machine to a port inside a pod. Each is a pair of SPDY streams, `data` and `error`, in one
-//! connection that is either SPDY itself or SPDY inside the messages of a WebSocket.
+//! `port-forward`: connections from a client's machine to a port inside a pod. Each is a pair of streams, `data` and `error`, in one
+//! connection that is SPDY itself, SPDY inside the messages of a WebSocket, or a WebSocket with two channels for each port.
+
+mod channels;
 
 use std::collections::HashMap;
 use std::io;
@@ -10,6 +12,7 @@ use futures::{SinkExt, StreamExt};
 use http::header::{CONNECTION, UPGRADE};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use meta::ApiError;
 use net::Namespace;
@@ -26,15 +29,18 @@ use crate::spdy::{self, Reader, Stream, Writer};
 
 const PROTOCOL: &str = "portforward.k8s.io";
 const TUNNEL: &str = "SPDY/3.1+portforward.k8s.io";
+const CHANNELS: &str = "v4.channel.k8s.io";
 const VERSION_HEADER: &str = "x-stream-protocol-version";
 
-/// How the client speaks SPDY.
+/// How the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Transport {
-    /// On the connection itself.
+    /// SPDY on the connection itself.
     Plain,
-    /// In a WebSocket's messages.
+    /// SPDY in a WebSocket's messages.
     Tunnel,
+    /// The channels of a WebSocket, for ports that stand in the query.
+    Channels,
 }
 
 impl Transport {
@@ -45,7 +51,9 @@ impl Transport {
         };
         if offers("upgrade", "websocket") {
             let key = headers.contains_key("sec-websocket-key");
-            return (key && offers("sec-websocket-protocol", TUNNEL)).then_some(Self::Tunnel);
+            let known = [(TUNNEL, Self::Tunnel), (CHANNELS, Self::Channels)];
+            let mut offered = known.into_iter().filter(|(name, _)| offers("sec-websocket-protocol", name));
+            return offered.next().filter(|_| key).map(|(_, transport)| transport);
         }
         (offers("upgrade", "SPDY/3.1") && offers(VERSION_HEADER, PROTOCOL)).then_some(Self::Plain)
     }
@@ -58,9 +66,10 @@ impl Transport {
                 headers.insert(UPGRADE, HeaderValue::from_static("SPDY/3.1"));
                 headers.insert(VERSION_HEADER, HeaderValue::from_static(PROTOCOL));
             }
-            Self::Tunnel => {
+            Self::Tunnel | Self::Channels => {
+                let protocol = if self == Self::Tunnel { TUNNEL } else { CHANNELS };
                 headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
-                headers.insert("sec-websocket-protocol", HeaderValue::from_static(TUNNEL));
+                headers.insert("sec-websocket-protocol", HeaderValue::from_static(protocol));
                 let key = request.get("sec-websocket-key").map(HeaderValue::as_bytes).unwrap_or_default();
                 if let Ok(accept) = HeaderValue::from_str(&derive_accept_key(key)) {
                     headers.insert("sec-websocket-accept", accept);
@@ -74,8 +83,14 @@ impl Transport {
 /// Answers the handshake and goes on in a task of its own, which ends with the client's connection.
 pub(crate) fn upgrade(pod: &str, network: Namespace, request: Request<Incoming>) -> Result<Response<()>, ApiError> {
     let Some(transport) = Transport::of(request.headers()) else {
-        let text = format!("unable to upgrade: SPDY/3.1 with {PROTOCOL}, or a WebSocket with {TUNNEL}, is needed");
+        let text = format!(
+            "unable to upgrade: SPDY/3.1 with {PROTOCOL}, or a WebSocket with {TUNNEL} or {CHANNELS}, is needed"
+        );
         return Err(ApiError::bad_request(text));
+    };
+    let ports = match transport {
+        Transport::Channels => channels::ports(request.uri().query().unwrap_or_default())?,
+        Transport::Plain | Transport::Tunnel => Vec::new(),
     };
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -85,10 +100,8 @@ pub(crate) fn upgrade(pod: &str, network: Namespace, request: Request<Incoming>)
         let served = match hyper::upgrade::on(request).await {
             Ok(upgraded) => match transport {
                 Transport::Plain => serve(TokioIo::new(upgraded), &pod, network).await,
-                Transport::Tunnel => {
-                    let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
-                    tunnel(socket, &pod, network).await
-                }
+                Transport::Tunnel => tunnel(web_socket(upgraded).await, &pod, network).await,
+                Transport::Channels => channels::serve(web_socket(upgraded).await, &ports, &pod, network).await,
             },
             Err(error) => Err(io::Error::other(error)),
         };
@@ -97,6 +110,10 @@ pub(crate) fn upgrade(pod: &str, network: Namespace, request: Request<Incoming>)
         }
     });
     Ok(response)
+}
+
+async fn web_socket(upgraded: Upgraded) -> WebSocketStream<TokioIo<Upgraded>> {
+    WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await
 }
 
 /// Serves SPDY inside a WebSocket.
@@ -254,6 +271,7 @@ mod tests {
         check(&[spdy, (VERSION_HEADER, "v4.channel.k8s.io")], None);
         check(&[socket, key, ("sec-websocket-protocol", TUNNEL)], Some(Transport::Tunnel));
         check(&[socket, ("sec-websocket-protocol", TUNNEL)], None);
+        check(&[socket, key, ("sec-websocket-protocol", "v4.channel.k8s.io")], Some(Transport::Channels));
         check(&[socket, key, ("sec-websocket-protocol", "v5.channel.k8s.io")], None);
     }
 }

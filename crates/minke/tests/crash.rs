@@ -1,0 +1,103 @@
+//! `kill -9` of the program, twenty times, while objects are written and a pod counts: what was acknowledged is there, the pod keeps its
+//! process and its log has no gap, and what ended meanwhile is reported with its true exit code.
+
+#![expect(clippy::print_stdout, reason = "the seed has to be seen")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ListParams, PostParams};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use serde_json::{Value, json};
+use testkit::{Cluster, Namespace, container, need_root, pod};
+
+const ROUNDS: u32 = 20;
+const SEED: u64 = 0x6d69_6e6b_65;
+
+#[test]
+fn nothing_is_lost_in_twenty_crashes() -> anyhow::Result<()> {
+    if !need_root() {
+        return Ok(());
+    }
+    println!("seed {SEED:#x}");
+    let mut random = StdRng::seed_from_u64(SEED);
+    let cluster = Cluster::start(Path::new(env!("CARGO_BIN_EXE_minke")))?;
+    let counter = cluster.run(async |client| {
+        let space = Namespace::new(client, "crash").await?;
+        let count = "i=0; while true; do i=$((i+1)); echo $i; usleep 20000; done";
+        space.start(&pod("counter", &[container("a", count)])).await
+    })?;
+    let mut acknowledged = Vec::new();
+    for round in 0..ROUNDS {
+        let delay = Duration::from_millis(random.random_range(5..250));
+        acknowledged.extend(crash(&cluster, round, delay)?);
+        cluster.up().with_context(|| format!("after crash {round}"))?;
+        cluster.run(async |client| {
+            check(&Namespace { client, name: "crash".to_owned() }, &acknowledged, &counter, round).await
+        })?;
+    }
+    cluster.end()
+}
+
+/// Writes until the daemon is killed; gives the names that it acknowledged.
+fn crash(cluster: &Cluster, round: u32, delay: Duration) -> anyhow::Result<Vec<String>> {
+    let process = cluster.process()?;
+    cluster.run(async |client| {
+        let space = Namespace { client, name: "crash".to_owned() };
+        let mut ends = pod(&format!("ends-{round}"), &[container("a", &format!("usleep 150000; exit {}", 10 + round))]);
+        ends["spec"]["restartPolicy"] = json!("Never");
+        space.start(&ends).await?;
+        let maps: Api<ConfigMap> = Api::namespaced(space.client.clone(), &space.name);
+        let write = async {
+            let mut names = Vec::new();
+            for number in 0.. {
+                let name = format!("round-{round}-{number}");
+                let map =
+                    serde_json::from_value(json!({"metadata": {"name": name}, "data": {"round": round.to_string()}}));
+                match maps.create(&PostParams::default(), &map?).await {
+                    Ok(_) => names.push(name),
+                    Err(_) => break,
+                }
+            }
+            anyhow::Ok(names)
+        };
+        let kill = async {
+            tokio::time::sleep(delay).await;
+            nix::sys::signal::kill(process, nix::sys::signal::Signal::SIGKILL)
+        };
+        let (names, killed) = tokio::join!(write, kill);
+        killed.context("kill the daemon")?;
+        names
+    })
+}
+
+async fn check(space: &Namespace, acknowledged: &[String], counter: &Value, round: u32) -> anyhow::Result<()> {
+    let maps: Api<ConfigMap> = Api::namespaced(space.client.clone(), &space.name);
+    let there: Vec<String> =
+        maps.list(&ListParams::default()).await?.items.into_iter().filter_map(|map| map.metadata.name).collect();
+    let lost: Vec<_> = acknowledged.iter().filter(|name| !there.contains(name)).collect();
+    ensure!(lost.is_empty(), "lost after crash {round}: {lost:?}");
+    let ended = space.until(&format!("ends-{round}"), "has ended", |pod| pod["status"]["phase"] == "Failed").await?;
+    let code = &ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"];
+    ensure!(*code == 10 + round, "the code of what ended meanwhile: {code}");
+    let now = space.until("counter", "runs", |_| true).await?;
+    let instance = |pod: &Value| {
+        let status = &pod["status"]["containerStatuses"][0];
+        (status["containerID"].clone(), status["restartCount"].clone(), status["state"]["running"]["startedAt"].clone())
+    };
+    ensure!(
+        instance(&now) == instance(counter),
+        "the process was disturbed: {} {}",
+        instance(&now).0,
+        instance(counter).0
+    );
+    let log = space.log("counter", "a").await?;
+    for (line, expected) in log.lines().zip(1_u64..) {
+        ensure!(line == expected.to_string(), "a gap in the log before {line}, at {expected}");
+    }
+    ensure!(log.lines().count() > 5 * round as usize, "it goes on counting: {} lines", log.lines().count());
+    Ok(())
+}

@@ -1,0 +1,153 @@
+//! How a pod ends.
+
+use anyhow::{Context, ensure};
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+use testkit::{Namespace, container, eventually, pod};
+
+use crate::host::processes;
+
+/// A folder of the node that the test reads what containers write to after they have gone.
+struct Outbox(tempfile::TempDir);
+
+impl Outbox {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self(tempfile::tempdir().context("make a folder")?))
+    }
+
+    fn mounted(&self, name: &str, containers: &mut [Value]) -> Value {
+        for container in containers.iter_mut() {
+            container["volumeMounts"] = json!([{"name": "out", "mountPath": "/out"}]);
+        }
+        let mut pod = pod(name, containers);
+        pod["spec"]["volumes"] = json!([{"name": "out", "hostPath": {"path": self.0.path()}}]);
+        pod
+    }
+
+    fn read(&self) -> String {
+        std::fs::read_to_string(self.0.path().join("file")).unwrap_or_default()
+    }
+}
+
+fn on(signal: &str, then: &str) -> String {
+    format!("trap '{then}' {signal}; echo ready > /dev/null; while true; do sleep 1 & wait $!; done")
+}
+
+pub(crate) async fn p30_deleting_records_the_grace_period(space: Namespace) -> anyhow::Result<()> {
+    let mut default = pod("default", &[container("a", &on("TERM", ":"))]);
+    default["spec"]["terminationGracePeriodSeconds"].take();
+    space.start(&default).await?;
+    space.start(&pod("own", &[container("a", &on("TERM", ":"))])).await?;
+    let check = async |name: &str, options: DeleteParams, expected: u64| {
+        space.pods().delete(name, &options).await?;
+        let ending = space.until(name, "is ending", |pod| pod["metadata"]["deletionTimestamp"].is_string()).await?;
+        ensure!(ending["metadata"]["deletionGracePeriodSeconds"] == expected, "{name}: {}", ending["metadata"]);
+        anyhow::Ok(())
+    };
+    check("default", DeleteParams::default(), 30).await?;
+    let path = format!("/api/v1/namespaces/{}/pods/default", space.name);
+    let request = http::Request::get(path).header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+    let table = space.client.request::<Value>(request.body(Vec::new())?).await?;
+    ensure!(table["rows"][0]["cells"][2] == "Terminating", "{table}");
+    check("default", DeleteParams { grace_period_seconds: Some(1), ..DeleteParams::default() }, 1).await?;
+    check("own", DeleteParams { grace_period_seconds: Some(2), ..DeleteParams::default() }, 2).await?;
+    space.gone("default").await?;
+    space.gone("own").await
+}
+
+pub(crate) async fn p32_every_container_gets_its_signal(space: Namespace) -> anyhow::Result<()> {
+    let outbox = Outbox::new()?;
+    let mut containers = [
+        container("term", &on("TERM", "echo term got TERM >> /out/file; exit 0")),
+        container("usr1", &on("USR1", "echo usr1 got USR1 >> /out/file; exit 0")),
+    ];
+    containers[1]["lifecycle"] = json!({"stopSignal": "SIGUSR1"});
+    let mut pod = outbox.mounted("p", &mut containers);
+    pod["spec"]["os"] = json!({"name": "linux"});
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(60);
+    space.start(&pod).await?;
+    space.delete("p").await?;
+    let mut lines: Vec<String> = outbox.read().lines().map(str::to_owned).collect();
+    lines.sort();
+    ensure!(lines == ["term got TERM", "usr1 got USR1"], "{lines:?}");
+    Ok(())
+}
+
+pub(crate) async fn p32_sidecars_end_last_in_reverse(space: Namespace) -> anyhow::Result<()> {
+    let outbox = Outbox::new()?;
+    let say = |name: &str| container(name, &on("TERM", &format!("echo {name} >> /out/file; exit 0")));
+    let mut all = [say("main"), say("first"), say("second")];
+    let mut pod = outbox.mounted("p", &mut all);
+    let mut sidecars = [all[1].clone(), all[2].clone()];
+    for sidecar in &mut sidecars {
+        sidecar["restartPolicy"] = json!("Always");
+    }
+    pod["spec"]["containers"] = json!([all[0]]);
+    pod["spec"]["initContainers"] = json!(sidecars);
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(60);
+    space.start(&pod).await?;
+    space.delete("p").await?;
+    ensure!(outbox.read() == "main\nsecond\nfirst\n", "{}", outbox.read());
+    Ok(())
+}
+
+pub(crate) async fn p34_what_ignores_term_is_killed(space: Namespace) -> anyhow::Result<()> {
+    let outbox = Outbox::new()?;
+    let mut containers = [container("a", &on("TERM", "echo ignored >> /out/file"))];
+    let started = space.start(&outbox.mounted("p", &mut containers)).await?;
+    space.delete("p").await?;
+    ensure!(outbox.read() == "ignored\n", "TERM came first: {}", outbox.read());
+    ensure!(processes(started["metadata"]["uid"].as_str().context("a uid")?) == 0, "then KILL");
+    Ok(())
+}
+
+pub(crate) async fn p35_a_pod_is_there_until_its_processes_are_gone(space: Namespace) -> anyhow::Result<()> {
+    let started = space.start(&pod("p", &[container("a", &on("TERM", "usleep 300000; exit 0"))])).await?;
+    let uid = started["metadata"]["uid"].as_str().context("a uid")?.to_owned();
+    space.pods().delete("p", &DeleteParams { grace_period_seconds: Some(60), ..DeleteParams::default() }).await?;
+    let pods = space.pods();
+    eventually("the pod is gone", async || {
+        // In this order: a process that is still there while the object is gone would show.
+        let there = pods.get_opt("p").await.map_err(|error| error.to_string())?.is_some();
+        let left = processes(&uid);
+        match (there, left) {
+            (false, 0) => Ok(Ok(())),
+            (false, left) => Ok(Err(anyhow::anyhow!("the pod has gone while {left} processes live"))),
+            (true, left) => Err(format!("{left} processes")),
+        }
+    })
+    .await?
+}
+
+pub(crate) async fn p37_forced_deletion_frees_the_name_at_once(space: Namespace) -> anyhow::Result<()> {
+    let outbox = Outbox::new()?;
+    let mut containers = [container("a", &on("TERM", "echo ended in peace >> /out/file; exit 0"))];
+    let pod = outbox.mounted("p", &mut containers);
+    let first = space.start(&pod).await?;
+    space.pods().delete("p", &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() }).await?;
+    let second = space.start(&pod).await.context("the same name can be used at once")?;
+    ensure!(first["metadata"]["uid"] != second["metadata"]["uid"], "another pod");
+    let uid = first["metadata"]["uid"].as_str().context("a uid")?;
+    eventually("the old processes end", async || match processes(uid) {
+        0 => Ok(()),
+        left => Err(left),
+    })
+    .await?;
+    ensure!(outbox.read() == "ended in peace\n", "a small grace: {}", outbox.read());
+    ensure!(space.exec("p", "a", "echo alive").await? == "alive\n", "the new one is not touched");
+    Ok(())
+}
+
+pub(crate) async fn p38_a_second_delete_only_shortens(space: Namespace) -> anyhow::Result<()> {
+    space.start(&pod("p", &[container("a", &on("TERM", ":"))])).await?;
+    let delete = async |seconds: u32| {
+        let options = DeleteParams { grace_period_seconds: Some(seconds), ..DeleteParams::default() };
+        space.pods().delete("p", &options).await?;
+        let seen = space.until("p", "is ending", |pod| pod["metadata"]["deletionTimestamp"].is_string()).await?;
+        anyhow::Ok(seen["metadata"]["deletionGracePeriodSeconds"].as_u64())
+    };
+    ensure!(delete(50).await? == Some(50), "the first");
+    ensure!(delete(100).await? == Some(50), "never longer");
+    ensure!(delete(1).await? == Some(1), "shorter");
+    space.gone("p").await
+}
