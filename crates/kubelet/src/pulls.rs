@@ -83,6 +83,7 @@ pub(crate) async fn ensure(
                 "Failed",
                 format!("Failed to pull image \"{name}\": {text}"),
             );
+            events.container_warning(role, &container.name, "Failed", "Error: ErrImagePull");
             Err(PullError { reason: "ErrImagePull", message: text })
         }
     }

@@ -57,6 +57,9 @@ pub(crate) struct Up {
     /// Return when the node is Ready; the cluster goes on in the background
     #[arg(long)]
     pub(crate) detach: bool,
+    /// This is the process that `--detach` started.
+    #[arg(long, hide = true)]
+    pub(crate) background: bool,
     /// Write the kubeconfig to this file, instead of merging it into ~/.kube/config as context `minke`
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,

@@ -47,6 +47,8 @@ pub(crate) struct ImageRow {
 /// What a cluster tells of itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Status {
+    /// The cluster's id, which names of the kernel carry.
+    pub(crate) cluster: String,
     pub(crate) server: String,
     pub(crate) nodes: Vec<String>,
     pub(crate) ready_after_ms: Option<u64>,

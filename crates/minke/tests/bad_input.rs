@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, ensure};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use testkit::{Cluster, Namespace, need_root};
@@ -33,7 +34,7 @@ fn objects_that_are_wrong_are_refused_in_upstreams_words() -> anyhow::Result<()>
             ("", pod("p", json!({"containers": [container, container]})), 422, "spec.containers[1].name: Duplicate value: \"a\""),
             ("", pod("p", json!({"containers": [container], "restartPolicy": "Maybe"})), 422, "spec.restartPolicy: Unsupported value: \"Maybe\""),
             ("", pod("p", json!({"containers": [{"name": "a", "image": "b", "ports": [{"containerPort": 70000}]}]})), 422, "must be between 1 and 65535, inclusive"),
-            ("", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "p"}}), 400, "does not match the"),
+            ("", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "p"}}), 400, "must be of type Pod"),
             ("", json!(["no", "object"]), 400, ""),
         ];
         for (query, object, code, text) in cases {
@@ -43,7 +44,7 @@ fn objects_that_are_wrong_are_refused_in_upstreams_words() -> anyhow::Result<()>
             let kube::Error::Api(status) = &error else { anyhow::bail!("no status: {error}") };
             ensure!(status.code == code && status.message.contains(text), "{object}: {} {}", status.code, status.message);
         }
-        let pods: Api<k8s_openapi::api::core::v1::Pod> = space.pods();
+        let pods: Api<Pod> = space.pods();
         ensure!(pods.list(&ListParams::default()).await?.items.is_empty(), "nothing was written");
         Ok(())
     })?;
@@ -70,35 +71,56 @@ fn a_port_in_use_is_named() -> anyhow::Result<()> {
 }
 
 #[test]
-fn a_full_disk_is_told_and_loses_nothing() -> anyhow::Result<()> {
+fn a_full_disk_is_told_at_the_start() -> anyhow::Result<()> {
+    on_small_disk("64m", |cluster| {
+        // As much as fits.
+        let filled = std::fs::write(cluster.data().join("ballast"), vec![0; 80 << 20]);
+        ensure!(filled.is_err(), "the disk is not full");
+        let error = cluster.up().err().context("it booted on a full disk")?;
+        ensure!(format!("{error:#}").contains("No space left on device"), "{error:#}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_disk_that_gets_full_loses_nothing() -> anyhow::Result<()> {
+    on_small_disk("400m", |cluster| {
+        std::fs::write(cluster.data().join("ballast"), vec![0; 64 << 20])?;
+        cluster.up()?;
+        let acknowledged = cluster.run(async |client| fill(&client).await)?;
+        // What was acknowledged is there, also after a crash on the full disk.
+        cluster.kill()?;
+        std::fs::remove_file(cluster.data().join("ballast")).context("make room")?;
+        cluster.up()?;
+        cluster.run(async |client| {
+            let maps: Api<ConfigMap> = Api::namespaced(client, "default");
+            for name in &acknowledged {
+                maps.get(name).await.with_context(|| format!("{name} was acknowledged"))?;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// A cluster, not started, whose data folder is a file system of that size.
+fn on_small_disk(size: &str, test: impl FnOnce(&Cluster) -> anyhow::Result<()>) -> anyhow::Result<()> {
     if !need_root() {
         return Ok(());
     }
     let cluster = Cluster::prepare(Path::new(MINKE))?;
     std::fs::create_dir(cluster.data())?;
-    run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(cluster.data()))?;
-    std::fs::write(cluster.data().join("ballast"), vec![0; 16 << 20])?;
-    cluster.up()?;
-    let acknowledged = cluster.run(async |client| fill(&client).await)?;
-    // What was acknowledged is there, also after a crash on the full disk.
-    cluster.kill()?;
-    std::fs::remove_file(cluster.data().join("ballast")).context("make room")?;
-    cluster.up()?;
-    cluster.run(async |client| {
-        let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client, "default");
-        for name in &acknowledged {
-            maps.get(name).await.with_context(|| format!("{name} was acknowledged"))?;
-        }
-        Ok(())
-    })?;
-    cluster.minke(&["down"])?;
+    run(Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(cluster.data()))?;
+    let tested = test(&cluster);
+    let ended = cluster.minke(&["down"]);
     run(Command::new("umount").arg(cluster.data()))?;
+    tested?;
+    ended?;
     cluster.end()
 }
 
 /// Writes config maps until one is refused for want of room; gives the names of those that were not.
 async fn fill(client: &kube::Client) -> anyhow::Result<Vec<String>> {
-    let maps: Api<k8s_openapi::api::core::v1::ConfigMap> = Api::namespaced(client.clone(), "default");
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
     let mut names = Vec::new();
     for number in 0..400 {
         let name = format!("map-{number}");

@@ -12,25 +12,23 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::{Kernel, busybox_archive, eventually};
+use crate::{busybox_archive, eventually, nothing_is_left};
 
 /// A cluster, running or not.
 pub struct Cluster {
     minke: PathBuf,
     network: String,
     folder: TempDir,
-    before: Kernel,
 }
 
 impl Cluster {
     /// A namespace and a folder for a cluster of this program; nothing runs yet.
     pub fn prepare(minke: &Path) -> anyhow::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let before = Kernel::now();
         let network = format!("mt-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let folder = TempDir::with_prefix("minke-test-").context("make a folder")?;
         succeed(Command::new("ip").args(["netns", "add", &network]))?;
-        let cluster = Self { minke: minke.to_owned(), network, folder, before };
+        let cluster = Self { minke: minke.to_owned(), network, folder };
         succeed(Command::new("ip").args(["-n", &cluster.network, "link", "set", "lo", "up"]))?;
         Ok(cluster)
     }
@@ -129,12 +127,16 @@ impl Cluster {
 
     /// Ends it, and fails if something of it stays on the machine.
     pub fn end(self) -> anyhow::Result<()> {
+        let folder = self.folder().to_string_lossy().into_owned();
+        let id = std::fs::read_to_string(self.data().join("cluster-id")).ok();
         self.succeed(&["down", "--purge"])?;
         if self.data().join("store").exists() {
             bail!("the data folder is still there");
         }
         succeed(Command::new("ip").args(["netns", "del", &self.network]))?;
-        block_on(self.before.nothing_is_left())
+        // Before a first start there is no id.
+        let marks: Vec<String> = [Some(folder), id, Some(self.network)].into_iter().flatten().collect();
+        block_on(nothing_is_left(&marks))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What of minke the kernel and the machine's folders hold: mounts, cgroups, namespaces, links, processes, run folders.
+//! What of a cluster the kernel and the machine's folders hold: mounts, cgroups, namespaces, links, processes, run folders.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -6,44 +6,22 @@ use std::path::{Path, PathBuf};
 
 use crate::eventually;
 
-/// A look at the machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Kernel(BTreeSet<String>);
-
-impl Kernel {
-    /// How it is now.
-    pub fn now() -> Self {
-        let mut found = BTreeSet::new();
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
-        found.extend(points.map(|point| format!("mount {point}")));
-        for hierarchy in names(Path::new("/sys/fs/cgroup")) {
-            let ours = hierarchy.join("minke");
-            found.extend(names(&ours).into_iter().map(|path| format!("cgroup {}", path.display())));
-        }
-        found.extend(
-            names(Path::new("/sys/fs/cgroup/minke")).into_iter().map(|path| format!("cgroup {}", path.display())),
-        );
-        found.extend(names(Path::new("/run/netns")).into_iter().map(|path| format!("namespace {}", path.display())));
-        found.extend(names(Path::new("/sys/class/net")).into_iter().map(|path| format!("link {}", path.display())));
-        found.extend(names(Path::new("/run/minke")).into_iter().map(|path| format!("run folder {}", path.display())));
-        found.extend(processes());
-        Self(found)
+/// Everything that may carry the marks of a cluster.
+fn everything() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = mounts.lines().filter_map(|line| line.split(' ').nth(4));
+    found.extend(points.map(|point| format!("mount {point}")));
+    let mut hierarchies = names(Path::new("/sys/fs/cgroup"));
+    hierarchies.push(PathBuf::from("/sys/fs/cgroup"));
+    for hierarchy in hierarchies {
+        found.extend(names(&hierarchy.join("minke")).iter().map(|path| format!("cgroup {}", path.display())));
     }
-
-    /// What is there now and wasn't then.
-    pub fn new_since(&self) -> Vec<String> {
-        Self::now().0.difference(&self.0).cloned().collect()
+    for (what, folder) in [("namespace", "/run/netns"), ("link", "/sys/class/net"), ("run folder", "/run/minke")] {
+        found.extend(names(Path::new(folder)).iter().map(|path| format!("{what} {}", path.display())));
     }
-
-    /// Fails if something stays that wasn't there then. The kernel takes apart a network namespace after its last user has gone.
-    pub async fn nothing_is_left(&self) -> anyhow::Result<()> {
-        eventually("nothing is left behind", async || match self.new_since() {
-            left if left.is_empty() => Ok(()),
-            left => Err(left),
-        })
-        .await
-    }
+    found.extend(processes());
+    found
 }
 
 fn names(folder: &Path) -> Vec<PathBuf> {
@@ -51,17 +29,29 @@ fn names(folder: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(|path| path.is_dir() || path.starts_with("/run/netns")).collect()
 }
 
-/// Processes of minke, told by what they were started as.
+/// Processes with what they were started as and the folder that they run from.
 fn processes() -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+    let own = std::process::id().to_string();
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
+    let describe = |process: PathBuf| {
+        let line = fs::read(process.join("cmdline")).ok()?;
         let words: Vec<_> = line.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
-        let program = words.first().and_then(|first| first.rsplit('/').next().map(str::to_owned)).unwrap_or_default();
-        let second = words.get(1).map(|word| word.to_string()).unwrap_or_default();
-        if program == "minke" || second == "shim" {
-            found.push(format!("process {} {}", entry.file_name().to_string_lossy(), words.join(" ")));
-        }
-    }
-    found
+        let group = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
+        Some(format!("process {} {} in {}", process.display(), words.join(" "), group.replace('\n', " ")))
+    };
+    all.filter(|path| !path.ends_with(&own)).filter_map(describe).collect()
+}
+
+/// What carries one of these marks.
+pub fn traces(marks: &[String]) -> Vec<String> {
+    everything().into_iter().filter(|thing| marks.iter().any(|mark| thing.contains(mark.as_str()))).collect()
+}
+
+/// Fails if something keeps carrying one of these marks. The kernel takes apart a network namespace after its last user has gone.
+pub async fn nothing_is_left(marks: &[String]) -> anyhow::Result<()> {
+    eventually("nothing is left behind", async || match traces(marks) {
+        left if left.is_empty() => Ok(()),
+        left => Err(left),
+    })
+    .await
 }

@@ -11,6 +11,6 @@ mod suite;
 pub use cluster::{Cluster, enter};
 pub use eventually::eventually;
 pub use image::{BUSYBOX, busybox_archive};
-pub use kernel::Kernel;
+pub use kernel::{nothing_is_left, traces};
 pub use pods::{Namespace, container, pod};
 pub use suite::{Suite, need_root};

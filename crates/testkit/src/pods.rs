@@ -129,17 +129,15 @@ impl Namespace {
         Ok(answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or(answer))
     }
 
-    /// Reasons and messages of a pod's events, once one of the reason is there.
-    pub async fn events(&self, pod: &str, reason: &str) -> anyhow::Result<Vec<(String, String)>> {
+    /// Waits for an event of a pod with this reason, whose message begins so.
+    pub async fn event(&self, pod: &str, reason: &str, message: &str) -> anyhow::Result<()> {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.name);
         let selector = ListParams::default().fields(&format!("involvedObject.name={pod}"));
-        eventually(&format!("an event {reason} of {pod}"), async || {
+        eventually(&format!("an event {reason} of {pod}: {message}"), async || {
             let found = events.list(&selector).await.map_err(|error| vec![(error.to_string(), String::new())])?;
-            let mut all: Vec<_> = found.items.into_iter().collect();
-            all.sort_by_key(|event| event.metadata.creation_timestamp.clone());
             let text = |event: Event| (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
-            let all: Vec<(String, String)> = all.into_iter().map(text).collect();
-            if all.iter().any(|(own, _)| own == reason) { Ok(all) } else { Err(all) }
+            let all: Vec<(String, String)> = found.items.into_iter().map(text).collect();
+            if all.iter().any(|(own, text)| own == reason && text.starts_with(message)) { Ok(()) } else { Err(all) }
         })
         .await
     }

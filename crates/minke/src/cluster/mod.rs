@@ -10,6 +10,7 @@ mod node;
 mod objects;
 mod service;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +18,7 @@ use anyhow::Context;
 use container::Images;
 use meta::{Clock, SystemClock, UserInfo};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Up;
@@ -35,7 +37,6 @@ pub(crate) struct Cluster {
     node: Option<Node>,
     images: Images,
     began: Instant,
-    ready_after_ms: Option<u64>,
     kubeconfig: std::path::PathBuf,
 }
 
@@ -65,41 +66,45 @@ impl Cluster {
         if images.resolve(toolbox::IMAGE)?.is_none() {
             toolbox::install(&images, &layout.root().join("toolbox")).await?;
         }
-        Ok(Self { layout, control, plane, node, images, began, ready_after_ms: None, kubeconfig })
-    }
-
-    /// Returns once the node is Ready.
-    pub(crate) async fn ready(&mut self) -> anyhow::Result<Status> {
-        if let Some(node) = &self.node {
-            node.ready().await;
-        }
-        self.ready_after_ms = Some(u64::try_from(self.began.elapsed().as_millis())?);
-        Ok(self.status())
+        Ok(Self { layout, control, plane, node, images, began, kubeconfig })
     }
 
     fn status(&self) -> Status {
         Status {
+            cluster: self.layout.id().to_owned(),
             server: self.plane.access.server.clone(),
             nodes: self.node.iter().map(|node| node.name.clone()).collect(),
-            ready_after_ms: self.ready_after_ms,
+            ready_after_ms: None,
             process: std::process::id(),
             kubeconfig: self.kubeconfig.clone(),
         }
     }
 
-    /// Answers the command line until it asks to stop, or a signal does; then ends every part, the node's pods first.
-    pub(crate) async fn run(self) -> anyhow::Result<()> {
+    /// Answers the command line until it asks to stop, or a signal does; then ends every part, the node's pods first. Calls `on_ready`
+    /// once the node is Ready.
+    pub(crate) async fn run(self, on_ready: impl FnOnce(&Status)) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("wait for TERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("wait for Ctrl-C")?;
         let admin = UserInfo::new("kubernetes-admin", &["system:masters"]);
         let objects = objects::Objects(self.plane.client(admin));
-        let control = service::Service { status: self.status(), images: self.images.clone(), objects };
+        let (known, status) = watch::channel(self.status());
+        let control = service::Service { status, images: self.images.clone(), objects };
+        let ready = async {
+            if let Some(node) = &self.node {
+                node.ready().await;
+            }
+            let after = u64::try_from(self.began.elapsed().as_millis()).ok();
+            known.send_modify(|status| status.ready_after_ms = after);
+            on_ready(&known.borrow());
+            std::future::pending::<Infallible>().await
+        };
         // Holds the connection that asked to stop: closing it tells the asker that all is over.
         let asker = tokio::select! {
             asker = control.serve(self.control, stop.clone()) => asker,
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
+            never = ready => match never {},
         };
         if let Some(node) = self.node {
             node.end().await?;

@@ -36,6 +36,7 @@ pub(super) struct Node {
     netd: Netd,
     network: Arc<Network>,
     folder: PathBuf,
+    cluster: String,
 }
 
 fn name() -> anyhow::Result<String> {
@@ -105,7 +106,7 @@ impl Node {
         let netd = start_netd(layout, plane, &network, &name).await?;
         let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
         let folder = layout.node(&name);
-        Ok(Self { name, kubelet, netd, network, folder })
+        Ok(Self { name, kubelet, netd, network, folder, cluster: layout.id().to_owned() })
     }
 
     pub(super) async fn ready(&self) {
@@ -117,6 +118,7 @@ impl Node {
         self.kubelet.drain_and_stop().await;
         self.netd.stop_and_clean().await.context("remove the rules of services")?;
         mounts::take_down(&self.folder);
+        remove_cgroups(&self.cluster);
         self.network.remove().await.context("remove the node's network")
     }
 }
@@ -151,9 +153,23 @@ pub(super) async fn sweep(layout: &Layout) -> anyhow::Result<()> {
         runtime.remove_sandbox(&id).await.with_context(|| format!("remove the sandbox {id}"))?;
     }
     mounts::take_down(&layout.node(&name()?));
+    remove_cgroups(layout.id());
     let network = open_network(layout).await?;
     Netd::sweep(network.namespace(), layout.id()).await.context("remove the rules of services")?;
     network.remove().await.context("remove the node's network")
+}
+
+/// Removes the cluster's cgroups, in which nothing runs any more, and those of all clusters if this was the last.
+fn remove_cgroups(cluster: &str) {
+    let remove = || {
+        let hierarchies = container::cgroup::Hierarchies::detect()?;
+        hierarchies.group(&format!("minke/{cluster}")).remove()?;
+        hierarchies.group("minke").remove_if_empty();
+        Ok::<_, container::Error>(())
+    };
+    if let Err(error) = remove() {
+        tracing::warn!(%error, "remove the cluster's cgroups");
+    }
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -1,6 +1,8 @@
 //! Answers the command line on the control socket.
 
+use anyhow::Context;
 use container::Images;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -11,7 +13,7 @@ use crate::control::{Answer, Connection, Listener, Request, Status};
 /// What requests are answered from.
 #[derive(Clone)]
 pub(super) struct Service {
-    pub(super) status: Status,
+    pub(super) status: watch::Receiver<Status>,
     pub(super) images: Images,
     pub(super) objects: Objects,
 }
@@ -61,7 +63,12 @@ impl Service {
 
     async fn answer(&self, request: &Request, connection: &mut Connection) -> anyhow::Result<Answer> {
         match request {
-            Request::Status | Request::Ready => Ok(Answer::Status(self.status.clone())),
+            Request::Status => Ok(Answer::Status(self.status.borrow().clone())),
+            Request::Ready => {
+                let mut status = self.status.clone();
+                let ready = status.wait_for(|status| status.ready_after_ms.is_some()).await;
+                Ok(Answer::Status(ready.context("the cluster ends")?.clone()))
+            }
             Request::Stop => Ok(Answer::Done),
             Request::Apply(object) => self.objects.apply(object).await.map(|()| Answer::Done),
             Request::PodReady(namespace, name) => self.objects.ready(namespace, name).await.map(|()| Answer::Done),

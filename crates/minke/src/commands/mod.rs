@@ -68,6 +68,7 @@ fn show_status(status: &Status) {
         "nodes        {} ({ready})",
         if status.nodes.is_empty() { "none".to_owned() } else { status.nodes.join(", ") }
     );
+    println!("cluster      {}", status.cluster);
     println!("process      {}", status.process);
     println!("kubeconfig   {}", status.kubeconfig.display());
 }

@@ -12,18 +12,28 @@ use tracing_subscriber::EnvFilter;
 use super::{ask_status, need_root, running, show_status, wait};
 use crate::cli::Up;
 use crate::cluster::Cluster;
-use crate::control::Request;
+use crate::control::{Request, Status};
 use crate::kubeconfig;
 use crate::layout::Layout;
 
 /// What the background process says once its node is Ready.
 const READY: &str = "ready";
 
+/// What it says before the reason why it ended.
+const FAILED: &str = "failed: ";
+
 pub(super) fn run(options: Up) -> anyhow::Result<ExitCode> {
     need_root("minke up")?;
     let status = wait(async {
         match running(&options.data_dir.data_dir).await? {
-            Some((_, mut client)) => ask_status(&mut client, &Request::Ready).await.map(Some),
+            Some((_, mut client)) => match ask_status(&mut client, &Request::Ready).await {
+                Ok(status) => Ok(Some(status)),
+                // It died in this moment: then this is a start like any other.
+                Err(error) => match running(&options.data_dir.data_dir).await? {
+                    Some(_) => Err(error),
+                    None => Ok(None),
+                },
+            },
             None => Ok(None),
         }
     })?;
@@ -44,12 +54,21 @@ fn foreground(options: Up) -> anyhow::Result<ExitCode> {
         .build()
         .context("start the runtime")?;
     runtime.block_on(async {
-        let mut cluster = Cluster::start(options).await?;
-        let status = cluster.ready().await?;
-        show_status(&status);
-        // Nobody may be listening any more.
-        let _ = writeln!(std::io::stdout(), "{READY}");
-        cluster.run().await
+        let background = options.background;
+        let run = async {
+            let on_ready = |status: &Status| {
+                show_status(status);
+                // Nobody may be listening any more.
+                let _ = writeln!(std::io::stdout(), "{READY}");
+            };
+            Cluster::start(options).await?.run(on_ready).await
+        };
+        let ended = run.await;
+        if let (true, Err(error)) = (background, &ended) {
+            // The log may be on a disk that is full.
+            let _ = writeln!(std::io::stdout(), "{FAILED}{error:#}");
+        }
+        ended
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -66,9 +85,8 @@ pub(super) fn start_background(data_dir: &Path, arguments: Vec<std::ffi::OsStrin
     let log = Layout::create(data_dir)?.log();
     let open = || format!("open the log {}", log.display());
     let errors = File::options().create(true).append(true).open(&log).with_context(open)?;
-    let begin = errors.metadata().with_context(open)?.len();
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("minke").args(arguments).current_dir("/").process_group(0);
+    command.arg0("minke").args(arguments).arg("--background").current_dir("/").process_group(0);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -81,13 +99,14 @@ pub(super) fn start_background(data_dir: &Path, arguments: Vec<std::ffi::OsStrin
         if line == READY {
             return Ok(());
         }
+        if let Some(why) = line.strip_prefix(FAILED) {
+            child.wait().context("wait for the cluster's process")?;
+            anyhow::bail!("{why} (its log is {})", log.display());
+        }
         println!("{line}");
     }
     child.wait().context("wait for the cluster's process")?;
-    let text = std::fs::read(&log).with_context(open)?;
-    let said = String::from_utf8_lossy(&text[usize::try_from(begin).unwrap_or(0).min(text.len())..]).into_owned();
-    let last = said.lines().rev().find(|line| line.starts_with("error: ")).map(|line| &line["error: ".len()..]);
-    anyhow::bail!("{} (its log is {})", last.unwrap_or("the cluster ended before it was ready"), log.display())
+    anyhow::bail!("the cluster ended before it was ready (its log is {})", log.display())
 }
 
 /// Where the kubeconfig of a cluster goes.

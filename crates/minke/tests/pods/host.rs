@@ -46,11 +46,7 @@ pub(crate) async fn p01_scheduling_is_all_or_nothing(space: Namespace) -> anyhow
     };
     let pending = space.until("p", "can't be scheduled", refused).await?;
     ensure!(pending["status"]["phase"] == "Pending" && pending["spec"]["nodeName"].is_null(), "{pending}");
-    let events = space.events("p", "FailedScheduling").await?;
-    ensure!(
-        events.iter().any(|(_, text)| text.starts_with("0/1 nodes are available: 1 Insufficient cpu.")),
-        "{events:?}"
-    );
+    space.event("p", "FailedScheduling", "0/1 nodes are available: 1 Insufficient cpu.").await?;
     space.delete("p").await
 }
 
