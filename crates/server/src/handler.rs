@@ -15,6 +15,7 @@ use meta::{ApiError, Call, FieldValidation, Gvk, PatchType, Reply, ResourcePath,
 use crate::body;
 use crate::door::Door;
 use crate::negotiate::{self, Encoding, View};
+use crate::pack;
 use crate::proxy;
 use crate::query::Query;
 use crate::relay;
@@ -42,11 +43,13 @@ pub(crate) async fn handle(door: &Arc<Door>, peer: &Peer, request: Request<Incom
 
 async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let path = request.uri().path().to_owned();
-    let user = user(door, peer, request.headers(), &path)?;
+    let user = user(door, peer, request.headers())?;
     match route(&path) {
         Route::Site => {
             door.authorize_path(&user, &request.method().as_str().to_ascii_lowercase(), &path)?;
-            site::answer(door, &path, request.uri().query(), request.headers())
+            let packs = pack::is_wanted(request.headers());
+            let answer = site::answer(door, &path, request.uri().query(), request.headers())?;
+            Ok(if packs { pack::packed(answer).await } else { answer })
         }
         Route::Resource(resource, _) if relay::is_relayed(&resource) => {
             // Compat: a stream into a container changes something, whichever method opens it.
@@ -65,9 +68,9 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
     }
 }
 
-fn user(door: &Door, peer: &Peer, headers: &HeaderMap, path: &str) -> Result<Arc<UserInfo>, ApiError> {
+fn user(door: &Door, peer: &Peer, headers: &HeaderMap) -> Result<Arc<UserInfo>, ApiError> {
     let authorization = headers.get(http::header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let user = door.config.authenticator.request(peer, authorization, path)?;
+    let user = door.config.authenticator.request(peer, authorization)?;
     let pairs = headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)));
     match Impersonation::from_headers(pairs)? {
         None => Ok(user),
@@ -113,7 +116,9 @@ async fn on_resource(
     if let Reply::Object { warnings: own, .. } = &mut reply {
         own.extend(warnings);
     }
-    Ok(response::reply(reply, form, &row, &table))
+    let answer = response::reply(reply, form, &row, &table);
+    let packs = parts.method == Method::GET && pack::is_wanted(&parts.headers);
+    Ok(if packs { pack::packed(answer).await } else { answer })
 }
 
 fn not_as_table() -> ApiError {

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use crate::door::Door;
 use crate::negotiate::Encoding;
-use crate::response::{Body, document, whole};
-use crate::{discovery, openapi};
+use crate::response::{Body, document};
+use crate::{discovery, health, openapi};
 
 /// The answer to a path.
 pub(crate) fn answer(
@@ -17,8 +17,10 @@ pub(crate) fn answer(
     headers: &HeaderMap,
 ) -> Result<Response<Body>, ApiError> {
     let trimmed = path.trim_end_matches('/');
+    if let Some(answer) = health::answer(trimmed, query) {
+        return answer;
+    }
     match trimmed {
-        "/livez" | "/readyz" | "/healthz" => return Ok(whole(StatusCode::OK, "text/plain; charset=utf-8", "ok")),
         "/version" => return Ok(document(StatusCode::OK, Encoding::Json, &version())),
         "/.well-known/openid-configuration" => {
             let value = door.config.tokens.openid_configuration(&door.config.address);

@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use auth::pki::{Pki, Purpose};
 use auth::tls::{PeerVerifier, ServerCertificate, server_config};
 use auth::token::{Signer, Tokens};
-use auth::{Authenticator, Chain, Masters};
+use auth::{Authenticator, Authorizer, Chain, Masters};
 use client::{Client, Controller, Driver};
 use meta::{Clock, Gvr, Object, SystemClock, UserInfo};
 use registry::{Registry, RegistryConfig, Resources};
 use serde_json::Value;
-use server::{Dial, Door, DoorConfig, Listener, Local};
+use server::{Dial, Door, DoorConfig, Grants, Listener, Local};
 use store::{Embedded, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -94,18 +94,21 @@ impl ControlPlane {
         let wall: store::WallClock = Arc::new(|| SystemTime::from(SystemClock.now()));
         let store: Arc<dyn Store> = Arc::new(Embedded::open(&layout.store(), wall).context("open the store")?);
         let caller = admission::Caller::new(Arc::new(OwnNetwork));
+        let judges = Judges::new();
+        let mut plugins = admission::all(&caller);
+        plugins.push(Arc::new(Grants { rbac: Arc::clone(&judges.rbac), authorizer: Arc::clone(&judges.authorizer) }));
         let registry = Registry::open(RegistryConfig {
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             settings: kinds::Settings { allow_privileged: options.allow_privileged },
-            admission: admission::all(&caller),
+            admission: plugins,
             resources: Resources::builtin(),
             converter: Arc::new(admission::WebhookConverter::new(caller)),
         });
         let registry = registry.await.context("open the registry")?;
         bootstrap(&registry).await?;
         let address = reachable(options.listen.ip(), node_ip);
-        let door = open_door(&registry, &pki, &clock, format!("https://{address}:{port}"))?;
+        let door = open_door(&registry, judges, &pki, &clock, format!("https://{address}:{port}"))?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let mut sockets = vec![socket];
@@ -208,8 +211,25 @@ fn reachable(listen: IpAddr, node_ip: IpAddr) -> IpAddr {
     if listen.is_unspecified() { node_ip } else { listen }
 }
 
+/// Who decides what users may do, with what they look at.
+struct Judges {
+    rbac: Arc<auth::rbac::Rbac>,
+    graph: Arc<auth::node::Graph>,
+    authorizer: Arc<dyn Authorizer>,
+}
+
+impl Judges {
+    fn new() -> Self {
+        let (rbac, graph) = (Arc::new(auth::rbac::Rbac::default()), Arc::new(auth::node::Graph::default()));
+        let nodes = auth::node::NodeAuthorizer::new(Arc::clone(&graph));
+        let chain = Chain::new(vec![Arc::new(Masters), Arc::new(nodes), Arc::clone(&rbac) as _]);
+        Self { rbac, graph, authorizer: Arc::new(chain) }
+    }
+}
+
 fn open_door(
     registry: &Arc<Registry>,
+    judges: Judges,
     pki: &Arc<Pki>,
     clock: &Arc<dyn Clock>,
     address: String,
@@ -217,15 +237,12 @@ fn open_door(
     let signer = Signer::new(&pki.service_accounts).context("prepare to sign tokens")?;
     let objects: Arc<dyn auth::Objects> = Arc::new(Stored(Arc::clone(registry)));
     let tokens = Arc::new(Tokens::new(signer, ISSUER, objects, Arc::clone(clock)));
-    let (rbac, graph) = (Arc::new(auth::rbac::Rbac::default()), Arc::new(auth::node::Graph::default()));
-    let nodes = auth::node::NodeAuthorizer::new(Arc::clone(&graph));
-    let authorizer = Chain::new(vec![Arc::new(Masters), Arc::new(nodes), Arc::clone(&rbac) as _]);
     Ok(Door::open(DoorConfig {
         registry: Arc::clone(registry),
         authenticator: Arc::new(Authenticator::new(Arc::clone(&tokens))),
-        authorizer: Arc::new(authorizer),
-        rbac,
-        graph,
+        authorizer: judges.authorizer,
+        rbac: judges.rbac,
+        graph: judges.graph,
         tokens,
         clock: Arc::clone(clock),
         kubelet_tls: Arc::new(super::node::client_tls(pki, clock)?),
