@@ -90,6 +90,8 @@ fn merge_list(schemas: &Schemas, list: Option<TypeId>, key: &str, own: &mut Vec<
     if items.iter().any(|item| item.get(DIRECTIVE).is_some_and(|directive| directive == "replace")) {
         own.clear();
     }
+    let ids = |list: &[Value]| -> Vec<Value> { list.iter().filter_map(|item| item.get(key).cloned()).collect() };
+    let (before, asked) = (ids(own), ids(&items));
     for mut item in items {
         let id = item.get(key).cloned();
         let same = |other: &Value| id.is_some() && other.get(key) == id.as_ref();
@@ -109,6 +111,28 @@ fn merge_list(schemas: &Schemas, list: Option<TypeId>, key: &str, own: &mut Vec<
             own.push(made);
         }
     }
+    *own = weave(std::mem::take(own), key, &before, &asked);
+}
+
+/// Puts what a patch named among what it didn't: in the patch's order, after those items that were before it already.
+///
+/// Compat: so a new item comes first, not last.
+fn weave(list: Vec<Value>, key: &str, before: &[Value], asked: &[Value]) -> Vec<Value> {
+    let place = |ids: &[Value], item: &Value| ids.iter().position(|id| item.get(key) == Some(id));
+    let (mut named, others): (Vec<Value>, Vec<Value>) = list.into_iter().partition(|item| place(asked, item).is_some());
+    named.sort_by_key(|item| place(asked, item));
+    let mut woven = Vec::with_capacity(named.len() + others.len());
+    let mut others = others.into_iter().peekable();
+    for item in named {
+        let precedes =
+            |other: &Value| place(before, &item).zip(place(before, other)).is_some_and(|(item, other)| other < item);
+        while let Some(other) = others.next_if(precedes) {
+            woven.push(other);
+        }
+        woven.push(item);
+    }
+    woven.extend(others);
+    woven
 }
 
 /// Brings the named items into the order asked for; the others stay where they are among those.
@@ -169,6 +193,11 @@ mod tests {
             two(),
             containers(json!([{"name": "b", "image": "z"}, {"name": "c"}])),
             containers(json!([{"name": "a", "image": "x"}, {"name": "b", "image": "z"}, {"name": "c"}])),
+        );
+        check(
+            containers(json!([{"name": "a"}])),
+            containers(json!([{"name": "new"}])),
+            containers(json!([{"name": "new"}, {"name": "a"}])),
         );
         check(
             two(),
