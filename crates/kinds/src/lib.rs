@@ -6,6 +6,7 @@
 mod addresses;
 mod admissionregistration;
 mod age;
+mod api_services;
 mod apiextensions;
 mod apps;
 mod batch;
@@ -52,6 +53,7 @@ pub fn all() -> &'static [Resource] {
             reviews::all(),
             groups::all(),
             apiextensions::all(),
+            api_services::all(),
             admissionregistration::all(),
             certificates::all(),
             devices::all(),
