@@ -47,7 +47,8 @@ pub(super) fn run(options: Up) -> anyhow::Result<ExitCode> {
 
 fn foreground(options: Up) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_from_env("MINKE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // The log may be on a disk that is full: then its lines are lost, and nothing else.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(std::thread::available_parallelism().map_or(2, |cores| cores.get().min(4)))
         .enable_all()
