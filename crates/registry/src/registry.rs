@@ -127,7 +127,7 @@ impl Registry {
         let resources = self.resources();
         let (row, storage) = &self.find(&resources, &path.gvr)?;
         let namespace = self.namespace(row, path, true)?;
-        check_fields(&path.gvr, row.rules().selectable(), (&options.labels, &options.fields))?;
+        check_fields(row.rules().selectable(), &options.fields)?;
         let (mut fields, own) = split(row, &options.fields);
         if let Some(name) = options.name.as_deref().or(path.name.as_deref()) {
             fields.requirements.push(("metadata.name".to_owned(), name.to_owned(), true));
@@ -226,7 +226,7 @@ impl Registry {
         namespace: &str,
         options: ListOptions,
     ) -> Result<ObjectList, ApiError> {
-        check_fields(&row.gvr(), row.rules().selectable(), (&options.labels, &options.fields))?;
+        check_fields(row.rules().selectable(), &options.fields)?;
         let (fields, own) = split(row, &options.fields);
         let options = if own.is_everything() { options } else { unpaged(options) };
         let selection = Selection::new(storage, row.namespaced, Some(namespace), options.labels.clone(), fields);

@@ -1,6 +1,6 @@
 //! Which objects a list or a watch is about.
 
-use meta::{ApiError, FieldSelector, Gvr, LabelSelector, Object};
+use meta::{ApiError, FieldSelector, LabelSelector, Object};
 
 use crate::cache::Storage;
 
@@ -53,24 +53,16 @@ impl Selection {
 }
 
 /// Refuses field selectors that the resource doesn't know.
-pub(crate) fn check_fields(
-    gvr: &Gvr,
-    known: &[&str],
-    options: (&LabelSelector, &FieldSelector),
-) -> Result<(), ApiError> {
-    let (labels, fields) = options;
-    let unknown = fields
-        .requirements
-        .iter()
-        .map(|(name, _, _)| name.as_str())
-        .find(|name| !matches!(*name, "metadata.name" | "metadata.namespace") && !known.contains(name));
-    match unknown {
+pub(crate) fn check_fields(known: &[&str], fields: &FieldSelector) -> Result<(), ApiError> {
+    const OF_ALL: [&str; 2] = ["metadata.name", "metadata.namespace"];
+    let mut names = fields.requirements.iter().map(|(name, _, _)| name.as_str());
+    match names.find(|name| !OF_ALL.contains(name) && !known.contains(name)) {
         None => Ok(()),
-        Some(unknown) => Err(ApiError::bad_request(format!(
-            "Unable to find {:?} that match label selector {:?}, field selector {:?}: field label not supported: {unknown}",
-            gvr.to_string(),
-            labels.to_string(),
-            fields.to_string(),
+        // Compat: kinds with selectors of their own and kinds without have different words for it.
+        Some(unknown) if known.is_empty() => Err(ApiError::bad_request(format!(
+            "{unknown:?} is not a known field selector: only {:?}, {:?}",
+            OF_ALL[0], OF_ALL[1]
         ))),
+        Some(unknown) => Err(ApiError::bad_request(format!("field label not supported: {unknown}"))),
     }
 }

@@ -104,8 +104,8 @@ impl Writer<'_> {
     }
 
     fn validate_new(&self, object: &Value, name: &str) -> Result<(), ApiError> {
-        let mut errors = self.row.rules().validate(object, &self.registry.settings);
-        errors.extend(crate::metadata::validate(object, self.row));
+        let mut errors = crate::metadata::validate(object, self.row);
+        errors.extend(self.row.rules().validate(object, &self.registry.settings));
         if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), name, &errors)) }
     }
 }

@@ -121,10 +121,15 @@ fn assign(pod: &mut Value, binding: &Value, now: &str) {
         }
         put(metadata(pod), field, Some(own).filter(|own| *own != json!({})));
     }
+    let generation = pod.pointer("/metadata/generation").cloned();
     let status = child(pod, "status");
     let conditions = status.entry("conditions").or_insert_with(|| json!([]));
     let Some(conditions) = conditions.as_array_mut() else { return };
-    let scheduled = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    let mut scheduled =
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now});
+    if let Some(generation) = generation {
+        scheduled["observedGeneration"] = generation;
+    }
     match conditions.iter_mut().find(|condition| text(condition, "/type") == "PodScheduled") {
         Some(condition) => *condition = scheduled,
         None => conditions.push(scheduled),

@@ -19,8 +19,8 @@ pub(super) fn check(new: &Value, old: &Value) -> Errors {
         ));
     }
     if fixed(new, old) != fixed(old, old) {
-        let detail = "pod updates may not change fields other than `spec.containers[*].image`, \
-                      `spec.initContainers[*].image`, `spec.activeDeadlineSeconds`, `spec.tolerations` (only additions to \
+        let detail = "pod updates may not change fields other than `spec.containers[*].image`,\
+                      `spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to \
                       existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
                       previously negative)";
         errors.push(Error::forbidden(&spec, detail));
