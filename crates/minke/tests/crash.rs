@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use testkit::{Cluster, Namespace, container, need_root, pod};
 
 const ROUNDS: u32 = 20;
-const SEED: u64 = 0x6d69_6e6b_65;
+const SEED: u64 = 0x006d_696e_6b65;
 
 #[test]
 fn nothing_is_lost_in_twenty_crashes() -> anyhow::Result<()> {
@@ -32,7 +32,7 @@ fn nothing_is_lost_in_twenty_crashes() -> anyhow::Result<()> {
     })?;
     let mut acknowledged = Vec::new();
     for round in 0..ROUNDS {
-        let delay = Duration::from_millis(random.random_range(5..250));
+        let delay = Duration::from_millis(random.random_range(5..700));
         acknowledged.extend(crash(&cluster, round, delay)?);
         cluster.up().with_context(|| format!("after crash {round}"))?;
         cluster.run(async |client| {
@@ -47,9 +47,14 @@ fn crash(cluster: &Cluster, round: u32, delay: Duration) -> anyhow::Result<Vec<S
     let process = cluster.process()?;
     cluster.run(async |client| {
         let space = Namespace { client, name: "crash".to_owned() };
-        let mut ends = pod(&format!("ends-{round}"), &[container("a", &format!("usleep 150000; exit {}", 10 + round))]);
+        let mut ends = pod(&format!("ends-{round}"), &[container("a", &format!("usleep 400000; exit {}", 10 + round))]);
         ends["spec"]["restartPolicy"] = json!("Never");
-        space.start(&ends).await?;
+        space.create(&ends).await?;
+        let begun = |pod: &Value| {
+            let state = &pod["status"]["containerStatuses"][0]["state"];
+            state["running"].is_object() || state["terminated"].is_object()
+        };
+        space.until(&format!("ends-{round}"), "has begun", begun).await?;
         let maps: Api<ConfigMap> = Api::namespaced(space.client.clone(), &space.name);
         let write = async {
             let mut names = Vec::new();

@@ -19,6 +19,7 @@ pub struct Cluster {
     minke: PathBuf,
     network: String,
     folder: TempDir,
+    ended: bool,
 }
 
 impl Cluster {
@@ -28,7 +29,7 @@ impl Cluster {
         let network = format!("mt-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
         let folder = TempDir::with_prefix("minke-test-").context("make a folder")?;
         succeed(Command::new("ip").args(["netns", "add", &network]))?;
-        let cluster = Self { minke: minke.to_owned(), network, folder };
+        let cluster = Self { minke: minke.to_owned(), network, folder, ended: false };
         succeed(Command::new("ip").args(["-n", &cluster.network, "link", "set", "lo", "up"]))?;
         Ok(cluster)
     }
@@ -126,7 +127,7 @@ impl Cluster {
     }
 
     /// Ends it, and fails if something of it stays on the machine.
-    pub fn end(self) -> anyhow::Result<()> {
+    pub fn end(mut self) -> anyhow::Result<()> {
         let folder = self.folder().to_string_lossy().into_owned();
         let id = std::fs::read_to_string(self.data().join("cluster-id")).ok();
         self.succeed(&["down", "--purge"])?;
@@ -134,9 +135,24 @@ impl Cluster {
             bail!("the data folder is still there");
         }
         succeed(Command::new("ip").args(["netns", "del", &self.network]))?;
+        self.ended = true;
         // Before a first start there is no id.
-        let marks: Vec<String> = [Some(folder), id, Some(self.network)].into_iter().flatten().collect();
+        let marks: Vec<String> = [Some(folder), id, Some(self.network.clone())].into_iter().flatten().collect();
         block_on(nothing_is_left(&marks))
+    }
+}
+
+impl Drop for Cluster {
+    /// A test that failed leaves nothing running either.
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let down = self.minke(&["down", "--purge"]);
+        let removed = succeed(Command::new("ip").args(["netns", "del", &self.network]));
+        if let Err(error) = down.map(drop).and(removed) {
+            eprintln!("clean up after a failed test: {error:#}");
+        }
     }
 }
 

@@ -74,7 +74,7 @@ async fn deliver(inputs: &[mpsc::Sender<Bytes>], mut message: Bytes) {
     }
     let channel = message.split_to(1)[0];
     // What comes on a channel for errors has no meaning.
-    if let Some(input) = inputs.get(usize::from(channel / 2)).filter(|_| channel % 2 == 0) {
+    if let Some(input) = inputs.get(usize::from(channel / 2)).filter(|_| channel.is_multiple_of(2)) {
         // The port's connection may have ended.
         let _ = input.send(message).await;
     }
