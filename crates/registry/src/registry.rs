@@ -241,7 +241,10 @@ impl Registry {
                 let (row, storage) = &self.find(&self.resources(), &Gvr::new("", "v1", "pods"))?;
                 Writer { row, storage, subresource: "binding", ..*writer }.bind(object, options).await
             }
-            ("pods", "eviction") => writer.evict(&object, options).await,
+            ("pods", "eviction") => {
+                let budgets = self.find(&self.resources(), &Gvr::new("policy", "v1", "poddisruptionbudgets"))?;
+                writer.evict(&object, options, (&budgets.0, &budgets.1)).await
+            }
             (_, "") => writer.create(object, options).await,
             (_, _) => Err(ApiError::method_not_supported(&writer.row.gvr(), "create")),
         }

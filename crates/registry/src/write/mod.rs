@@ -6,6 +6,7 @@ mod connect;
 mod create;
 mod delete;
 mod deletion;
+mod eviction;
 mod fields;
 mod managed;
 mod name;

@@ -1,8 +1,8 @@
-//! What pods have beyond other objects: binding to a node, and eviction.
+//! What pods have beyond other objects: binding to a node.
 
 use std::sync::Arc;
 
-use meta::{ApiError, DeleteOptions, Object, Preconditions, Propagation, Reply, Status, WriteOptions, format_time};
+use meta::{ApiError, Object, Reply, Status, WriteOptions, format_time};
 use serde_json::{Value, json};
 use store::{Expect, Revision};
 
@@ -68,32 +68,6 @@ impl Writer<'_> {
             self.put(self.key(name), &pod, Expect::Revision(Revision(old.revision))).await?;
         }
         Ok(())
-    }
-
-    /// Evicts the pod: deletes it as the Eviction says.
-    pub(crate) async fn evict(&self, eviction: &Value, options: &WriteOptions) -> Result<Reply, ApiError> {
-        let own = text(eviction, "/metadata/name");
-        if !own.is_empty() && own != self.name {
-            return Err(ApiError::bad_request("name in URL does not match name in Eviction object"));
-        }
-        let wishes = eviction.get("deleteOptions");
-        let wish = |field: &str| wishes.and_then(|wishes| wishes.get(field));
-        let delete = DeleteOptions {
-            grace_period_seconds: wish("gracePeriodSeconds").and_then(Value::as_i64),
-            preconditions: wish("preconditions").map_or_else(Preconditions::default, |preconditions| Preconditions {
-                uid: preconditions.get("uid").and_then(Value::as_str).map(str::to_owned),
-                resource_version: preconditions.get("resourceVersion").and_then(Value::as_str).map(str::to_owned),
-            }),
-            propagation: wish("propagationPolicy").and_then(Value::as_str).and_then(|policy| match policy {
-                "Orphan" => Some(Propagation::Orphan),
-                "Foreground" => Some(Propagation::Foreground),
-                "Background" => Some(Propagation::Background),
-                _ => None,
-            }),
-            dry_run: options.dry_run || wish("dryRun").and_then(Value::as_array).is_some_and(|list| !list.is_empty()),
-        };
-        self.delete_named(self.name, &delete).await?;
-        Ok(Reply::Status(Status { code: 201, ..Status::success(None) }))
     }
 }
 
