@@ -322,7 +322,7 @@ fn prefix(job: &str, index: Option<usize>) -> String {
 fn tell_index(spec: &mut Value) {
     const NAME: &str = "JOB_COMPLETION_INDEX";
     for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
+        for container in spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
             if container["env"].is_null() {
                 container["env"] = json!([]);
             }
