@@ -120,7 +120,10 @@ fn job(cron_job: &Object, name: &str, at: Timestamp) -> Value {
     let value = cron_job.value();
     let template = &value["spec"]["jobTemplate"];
     let own = &cron_job.metadata;
-    let mut annotations = template["metadata"]["annotations"].clone();
+    let part = |name: &str| {
+        template["metadata"].get(name).filter(|part| part.is_object()).cloned().unwrap_or_else(|| json!({}))
+    };
+    let (labels, mut annotations) = (part("labels"), part("annotations"));
     let zone = value["spec"]["timeZone"].as_str().and_then(time_zone).unwrap_or(jiff::tz::TimeZone::UTC);
     let zoned = at.to_zoned(zone);
     let offset = if zoned.offset().is_zero() { "Z".to_owned() } else { zoned.strftime("%:z").to_string() };
@@ -129,7 +132,7 @@ fn job(cron_job: &Object, name: &str, at: Timestamp) -> Value {
     json!({
         "kind": "Job", "apiVersion": "batch/v1",
         "metadata": {
-            "name": name, "namespace": own.namespace, "labels": template["metadata"]["labels"], "annotations": annotations,
+            "name": name, "namespace": own.namespace, "labels": labels, "annotations": annotations,
             "ownerReferences": [{
                 "apiVersion": "batch/v1", "kind": "CronJob", "name": own.name, "uid": own.uid,
                 "controller": true, "blockOwnerDeletion": true,

@@ -280,9 +280,12 @@ impl Work<'_> {
     fn pod(&self, creation: &Creation) -> Value {
         let template = &self.value["spec"]["template"];
         let own = &self.object.metadata;
+        let part = |name: &str| {
+            template["metadata"].get(name).filter(|part| part.is_object()).cloned().unwrap_or_else(|| json!({}))
+        };
         let mut metadata = json!({
             "namespace": own.namespace, "generateName": prefix(&own.name, creation.index),
-            "labels": template["metadata"]["labels"], "annotations": template["metadata"]["annotations"],
+            "labels": part("labels"), "annotations": part("annotations"),
             "finalizers": [FINALIZER],
             "ownerReferences": [{
                 "apiVersion": "batch/v1", "kind": "Job", "name": own.name, "uid": own.uid,
