@@ -9,6 +9,7 @@ mod age;
 mod api_services;
 mod apiextensions;
 mod apps;
+mod autoscaling;
 mod batch;
 mod certificates;
 mod core;
@@ -47,6 +48,7 @@ pub fn all() -> &'static [Resource] {
         let groups = [
             core::all(),
             apps::all(),
+            autoscaling::all(),
             batch::all(),
             storage::all(),
             rbac::all(),
