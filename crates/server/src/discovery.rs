@@ -12,12 +12,15 @@ use crate::negotiate::Encoding;
 use crate::response::{Body, document};
 
 /// The answer to a discovery path, if it is one.
-pub(crate) fn answer(resources: &Resources, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+pub(crate) fn answer(resources: &Resources, address: &str, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     let value = match parts.as_slice() {
         ["api"] if aggregated(headers) => return Some(aggregate(resources, |group| group.is_empty())),
         ["apis"] if aggregated(headers) => return Some(aggregate(resources, |group| !group.is_empty())),
-        ["api"] => json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+        ["api"] => {
+            let everyone = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]);
+            json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": everyone})
+        }
         ["apis"] => {
             let groups: Vec<Value> =
                 versions(resources).iter().filter(|(name, _)| !name.is_empty()).map(group).collect();

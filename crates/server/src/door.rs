@@ -32,7 +32,7 @@ pub struct DoorConfig {
     pub kubelet_tls: Arc<rustls::ClientConfig>,
     /// Opens connections to nodes.
     pub dial: Arc<dyn Dial>,
-    /// The address that OpenID documents name, for example `https://10.0.0.1:6443`.
+    /// Host and port by which clients reach the server, for example `10.0.0.1:6443`: what discovery and OpenID documents name.
     pub address: String,
 }
 

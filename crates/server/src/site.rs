@@ -33,7 +33,7 @@ pub(crate) fn answer(
     if let Some(answer) = openapi::answer(&resources, trimmed, query, headers) {
         return answer;
     }
-    discovery::answer(&resources, trimmed, headers).ok_or_else(ApiError::no_such_resource)
+    discovery::answer(&resources, &door.config.address, trimmed, headers).ok_or_else(ApiError::no_such_resource)
 }
 
 fn version() -> serde_json::Value {

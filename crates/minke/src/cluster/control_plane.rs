@@ -108,7 +108,7 @@ impl ControlPlane {
         let registry = registry.await.context("open the registry")?;
         bootstrap(&registry).await?;
         let address = reachable(options.listen.ip(), node_ip);
-        let door = open_door(&registry, judges, &pki, &clock, format!("https://{address}:{port}"))?;
+        let door = open_door(&registry, judges, &pki, &clock, SocketAddr::new(address, port).to_string())?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
         let mut sockets = vec![socket];
