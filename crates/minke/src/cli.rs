@@ -63,7 +63,7 @@ pub(crate) struct Up {
     /// Write the kubeconfig to this file, instead of merging it into ~/.kube/config as context `minke`
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// How many nodes; 0 runs the API alone
+    /// 1 node, or 0 for the API alone; several nodes are not there yet
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=1))]
     pub(crate) nodes: u16,
     /// Address of the API server
@@ -75,10 +75,10 @@ pub(crate) struct Up {
     /// Address by which others reach this node [default: the source of the default route, else the first global one]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) node_ip: Option<std::net::IpAddr>,
-    /// Refuse privileged containers in the API
+    /// Whether the API accepts privileged containers
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) allow_privileged: bool,
-    /// Refuse privileged containers on the node
+    /// Whether the node runs privileged containers
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) node_allow_privileged: bool,
 }
