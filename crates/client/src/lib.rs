@@ -9,8 +9,10 @@ mod controller;
 mod informer;
 mod queue;
 mod recorder;
+mod tls;
 
 pub use api::{Client, Transport, WatchStream};
 pub use controller::{Controller, Driver, Mapping, Outcome, ReconcileError, Source};
 pub use informer::{Index, Informer};
 pub use recorder::{Recorder, Subject};
+pub use tls::trusting_tls;

@@ -1,10 +1,10 @@
 //! How a webhook is reached, as definitions and webhook configurations say it.
 
 use meta::field::{Error, Errors, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::field::text;
-use crate::names::subdomain;
+use crate::names::{label_1035, subdomain};
 
 /// What is wrong with a `clientConfig`.
 pub(crate) fn client_config(config: &Value, path: &Path) -> Errors {
@@ -18,6 +18,26 @@ pub(crate) fn client_config(config: &Value, path: &Path) -> Errors {
     if !authority.is_empty() && !has_certificate(authority) {
         let why = "unable to load root certificates: unable to parse bytes as PEM block";
         errors.push(Error::invalid(&path.child("caBundle"), authority, why));
+    }
+    errors
+}
+
+/// What is wrong with the versions of reviews that a webhook takes; `missing` is said of an empty list.
+pub(crate) fn review_versions(versions: &[Value], missing: &str, path: &Path) -> Errors {
+    if versions.is_empty() {
+        return vec![Error::required(path, missing)];
+    }
+    let mut errors = Errors::new();
+    for (index, version) in versions.iter().enumerate() {
+        let name = version.as_str().unwrap_or_default();
+        if versions[..index].contains(version) {
+            errors.push(Error::invalid(&path.index(index), name, "duplicate version"));
+            continue;
+        }
+        errors.extend(label_1035(name).iter().map(|why| Error::invalid(&path.index(index), name, why)));
+    }
+    if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
+        errors.push(Error::invalid(path, json!(versions), "must include at least one of v1, v1beta1"));
     }
     errors
 }

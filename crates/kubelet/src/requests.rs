@@ -1,16 +1,13 @@
 //! HTTP requests to containers, for probes and hooks. Certificates are not checked: who answers is the pod's own.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// As much of a body is kept.
@@ -69,7 +66,7 @@ async fn once(namespace: &net::Namespace, request: &Get) -> Result<(u16, Option<
     let stream = namespace.connect(request.address).await.map_err(dial)?;
     if request.tls {
         let name = ServerName::IpAddress(request.address.ip().into());
-        let connector = tokio_rustls::TlsConnector::from(tls());
+        let connector = tokio_rustls::TlsConnector::from(client::trusting_tls());
         let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
         exchange(stream, request).await
     } else {
@@ -126,56 +123,5 @@ pub(crate) fn go_text(error: &std::io::Error) -> String {
         std::io::ErrorKind::NetworkUnreachable => "network is unreachable".to_owned(),
         std::io::ErrorKind::ConnectionReset => "connection reset by peer".to_owned(),
         _ => error.to_string(),
-    }
-}
-
-fn tls() -> Arc<rustls::ClientConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let algorithms = provider.signature_verification_algorithms.supported_schemes();
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("the provider supports the default versions")
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Trusting(algorithms)))
-        .with_no_client_auth();
-    Arc::new(config)
-}
-
-/// Accepts every certificate.
-#[derive(Debug)]
-struct Trusting(Vec<SignatureScheme>);
-
-impl ServerCertVerifier for Trusting {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.clone()
     }
 }

@@ -1,12 +1,12 @@
 //! Webhook configurations.
 
 use meta::field::{Error, Errors, Path};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::expressions;
 use super::rules::{self, one_of};
 use crate::field::{self, items, text};
-use crate::names::{label_1035, subdomain};
+use crate::names::subdomain;
 use crate::webhook;
 
 /// Fills in what a webhook doesn't say.
@@ -30,7 +30,11 @@ pub(super) fn validate(object: &Value, mutating: bool) -> Errors {
     for (index, hook) in hooks.iter().enumerate() {
         let at = path.index(index);
         errors.extend(self::hook(hook, mutating, &at));
-        errors.extend(review_versions(items(hook, "/admissionReviewVersions"), &at.child("admissionReviewVersions")));
+        errors.extend(webhook::review_versions(
+            items(hook, "/admissionReviewVersions"),
+            "must specify one of v1, v1beta1",
+            &at.child("admissionReviewVersions"),
+        ));
         if hooks[..index].iter().any(|other| other["name"] == hook["name"]) {
             errors.push(Error::duplicate(&at.child("name"), text(hook, "/name")));
         }
@@ -79,23 +83,4 @@ fn name(name: &str, path: &Path) -> Errors {
         return vec![Error::invalid(path, name, "should be a domain with at least three segments separated by dots")];
     }
     Errors::new()
-}
-
-fn review_versions(versions: &[Value], path: &Path) -> Errors {
-    if versions.is_empty() {
-        return vec![Error::required(path, "must specify one of v1, v1beta1")];
-    }
-    let mut errors = Errors::new();
-    for (index, version) in versions.iter().enumerate() {
-        let name = version.as_str().unwrap_or_default();
-        if versions[..index].contains(version) {
-            errors.push(Error::invalid(&path.index(index), name, "duplicate version"));
-            continue;
-        }
-        errors.extend(label_1035(name).iter().map(|why| Error::invalid(&path.index(index), name, why)));
-    }
-    if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
-        errors.push(Error::invalid(path, json!(versions), "must include at least one of v1, v1beta1"));
-    }
-    errors
 }

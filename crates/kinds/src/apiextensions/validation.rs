@@ -297,26 +297,7 @@ fn conversion(conversion: &Value, path: &Path, strict_authority: bool) -> Errors
     } else {
         errors.push(Error::required(&at, "required when strategy is set to Webhook"));
     }
-    errors.extend(review_versions(reviews, &reviews_path));
-    errors
-}
-
-fn review_versions(versions: &[Value], path: &Path) -> Errors {
-    if versions.is_empty() {
-        return vec![Error::required(path, "")];
-    }
-    let mut errors = Errors::new();
-    for (index, version) in versions.iter().enumerate() {
-        let name = version.as_str().unwrap_or_default();
-        if versions[..index].contains(version) {
-            errors.push(Error::invalid(&path.index(index), name, "duplicate version"));
-            continue;
-        }
-        errors.extend(label_1035(name).iter().map(|why| Error::invalid(&path.index(index), name, why)));
-    }
-    if !versions.iter().any(|version| version == "v1" || version == "v1beta1") {
-        errors.push(Error::invalid(path, json!(versions), "must include at least one of v1, v1beta1"));
-    }
+    errors.extend(webhook::review_versions(reviews, "", &reviews_path));
     errors
 }
 

@@ -174,7 +174,7 @@ async fn connect(door: &Door, location: Location) -> Result<Box<dyn Connection>,
     let stream = stream.map_err(|_| failed(&"i/o timeout"))?.map_err(|error| failed(&go_text(&error)))?;
     let tls = match location.security {
         Security::Plain => return Ok(Box::new(stream)),
-        Security::Trusting => onward::trusting_tls(),
+        Security::Trusting => client::trusting_tls(),
         Security::Kubelet => Arc::clone(&door.config.kubelet_tls),
     };
     let server = ServerName::IpAddress(address.ip().into());
