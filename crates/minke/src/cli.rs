@@ -41,7 +41,8 @@ pub(crate) enum Command {
     /// Images of the node
     #[command(subcommand)]
     Image(Image),
-    /// Run manifests and watch them work: boots a cluster if none runs, cleans up on Ctrl-C
+    /// Run manifests and watch them work: states and logs of their pods; boots a cluster if none runs, cleans up when
+    /// the pods have ended, or on Ctrl-C
     Play(Play),
     /// Print a shell's completion script
     Completion {

@@ -1,6 +1,7 @@
 //! How the command line speaks to a running cluster: one JSON line each way per request, over a socket that only root
-//! may open. Progress lines may come before the answer.
+//! may open. Steps may come before the answer.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,10 +31,20 @@ pub(crate) enum Request {
     Apply(serde_json::Value),
     /// Answer once this pod (namespace, name) is Ready.
     PodReady(String, String),
+    /// Tell what these pods do, and answer once all have ended.
+    Follow(Vec<PodChoice>),
     /// Fetch the page that this pod (namespace, name) serves on a port.
     Page(String, String, u16),
     /// Delete an object, and answer once it is gone.
     Remove(serde_json::Value),
+}
+
+/// Pods of one namespace: by name, or all that have these labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PodChoice {
+    pub(crate) namespace: String,
+    pub(crate) name: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
 }
 
 /// An image as the command line shows it.
@@ -56,15 +67,19 @@ pub(crate) struct Status {
     pub(crate) kubeconfig: PathBuf,
 }
 
+/// What is told before the answer.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Step {
+    /// So many of so many bytes of this thing are done.
+    Progress { what: String, done: u64, total: u64 },
+    /// Something to show.
+    Line(String),
+}
+
 /// What the cluster answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    /// Work goes on: so many of so many bytes of this thing.
-    Progress {
-        what: String,
-        done: u64,
-        total: u64,
-    },
+    Step(Step),
     Status(Status),
     Images(Vec<ImageRow>),
     Text(String),
@@ -87,11 +102,16 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for its answer; progress goes to `progress`.
-    pub(crate) async fn call(
+    /// Sends a request and waits for its answer.
+    pub(crate) async fn call(&mut self, request: &Request) -> anyhow::Result<Answer> {
+        self.call_in_steps(request, |_| {}).await
+    }
+
+    /// Sends a request and waits for its answer; what comes before it goes to `on_step`.
+    pub(crate) async fn call_in_steps(
         &mut self,
         request: &Request,
-        mut progress: impl FnMut(&str, u64, u64),
+        mut on_step: impl FnMut(Step),
     ) -> anyhow::Result<Answer> {
         self.0.get_mut().write_all(&line(request)?).await.context("ask the cluster")?;
         loop {
@@ -99,7 +119,7 @@ impl Client {
             let length = self.0.read_line(&mut answer).await.context("hear the cluster's answer")?;
             anyhow::ensure!(length > 0, "the cluster ended before it answered");
             match serde_json::from_str(&answer).context("understand the cluster's answer")? {
-                Answer::Progress { what, done, total } => progress(&what, done, total),
+                Answer::Step(step) => on_step(step),
                 Answer::Failed(why) => anyhow::bail!(why),
                 answer => return Ok(answer),
             }

@@ -1,10 +1,11 @@
-//! What README's first command runs: the page is served, twice in a row, and nothing is left behind.
+//! `minke play`: what README's first command runs is served twice in a row and leaves nothing behind; pods that end tell it.
 
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::ensure;
-use testkit::{need_root, nothing_is_left};
+use serde_json::json;
+use testkit::{Cluster, need_root, nothing_is_left, pod};
 
 #[tokio::test]
 async fn the_example_runs_twice_and_leaves_nothing() -> anyhow::Result<()> {
@@ -27,4 +28,37 @@ async fn the_example_runs_twice_and_leaves_nothing() -> anyhow::Result<()> {
         ensure!(left.is_empty(), "round {round} left {left:?}");
     }
     Ok(())
+}
+
+#[test]
+fn played_pods_tell_what_they_do_and_how_they_ended() -> anyhow::Result<()> {
+    if !need_root() {
+        return Ok(());
+    }
+    let cluster = Cluster::start(Path::new(env!("CARGO_BIN_EXE_minke")))?;
+    for (name, command, succeeds) in [("fine", ["echo", "done"], true), ("broken", ["cat", "/nothing"], false)] {
+        let mut object = pod(
+            name,
+            &[
+                json!({"name": "main", "image": "minke.dev/toolbox:latest", "imagePullPolicy": "IfNotPresent", "command": command}),
+            ],
+        );
+        object["spec"]["restartPolicy"] = "Never".into();
+        let file = cluster.folder().join("manifest.json");
+        std::fs::write(&file, object.to_string())?;
+        let output = cluster.minke(&["play", &file.to_string_lossy()])?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let (state, line) = if succeeds { ("Completed", "done") } else { ("Error", "cat: /nothing: ") };
+        for told in [
+            format!("pod/{name} applied"),
+            format!("pod/{name} 0/1 {state}"),
+            format!("[pod/{name}/main] {line}"),
+            format!("pod/{name} deleted"),
+        ] {
+            ensure!(out.lines().any(|shown| shown.starts_with(&told)), "no line {told:?}: {out}{err}");
+        }
+        ensure!(output.status.success() == succeeds, "{:?}: {out}{err}", output.status);
+        ensure!(err.contains("pod/broken failed") != succeeds, "{err}");
+    }
+    cluster.end()
 }

@@ -7,14 +7,10 @@ use anyhow::Context;
 use container::images::Progress;
 use container::{Image, Images};
 
-use crate::control::{Answer, ImageRow, Request};
+use crate::control::{Answer, ImageRow, Request, Step};
 
-/// Answers a request about images; progress goes to `progress` while the work is done.
-pub(crate) async fn answer(
-    store: &Images,
-    request: &Request,
-    mut progress: impl FnMut(&str, u64, u64),
-) -> anyhow::Result<Answer> {
+/// Answers a request about images; progress goes to `on_step` while the work is done.
+pub(crate) async fn answer(store: &Images, request: &Request, mut on_step: impl FnMut(Step)) -> anyhow::Result<Answer> {
     let (sender, mut receiver) = tokio::sync::watch::channel((String::new(), 0, 0));
     let sender = Mutex::new(sender);
     let on_progress = Arc::new(move |step: Progress| {
@@ -33,7 +29,7 @@ pub(crate) async fn answer(
             answer = &mut work => return answer,
             Ok(()) = receiver.changed() => {
                 let (what, done, total) = receiver.borrow_and_update().clone();
-                progress(&what, done, total);
+                on_step(Step::Progress { what, done, total });
             }
         }
     }

@@ -4,6 +4,7 @@ mod address;
 mod bootstrap;
 mod control_plane;
 mod endpoints;
+mod follow;
 pub(crate) mod images;
 mod mounts;
 mod node;
@@ -89,7 +90,8 @@ impl Cluster {
         let admin = UserInfo::new("kubernetes-admin", &["system:masters"]);
         let objects = objects::Objects(self.plane.client(admin));
         let (known, status) = watch::channel(self.status());
-        let control = service::Service { status, images: self.images.clone(), objects };
+        let pods = self.node.iter().map(Node::pods).collect();
+        let control = service::Service { status, images: self.images.clone(), objects, pods };
         let ready = async {
             if let Some(node) = &self.node {
                 node.ready().await;

@@ -109,6 +109,11 @@ impl Node {
         Ok(Self { name, kubelet, netd, network, folder, cluster: layout.id().to_owned() })
     }
 
+    /// What it runs.
+    pub(super) fn pods(&self) -> kubelet::Pods {
+        self.kubelet.pods().clone()
+    }
+
     pub(super) async fn ready(&self) {
         self.kubelet.ready().await;
     }

@@ -2,13 +2,14 @@
 
 use anyhow::Context;
 use container::Images;
-use tokio::sync::watch;
+use kubelet::Pods;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::images;
 use super::objects::Objects;
-use crate::control::{Answer, Connection, Listener, Request, Status};
+use super::{follow, images};
+use crate::control::{Answer, Connection, Listener, Request, Status, Step};
 
 /// What requests are answered from.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub(super) struct Service {
     pub(super) status: watch::Receiver<Status>,
     pub(super) images: Images,
     pub(super) objects: Objects,
+    /// What each node runs.
+    pub(super) pods: Vec<Pods>,
 }
 
 impl Service {
@@ -50,9 +53,7 @@ impl Service {
                 }
             };
             let stopping = matches!(request, Request::Stop);
-            let answer = self.answer(&request, &mut connection).await;
-            let answer = answer.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")));
-            if connection.answer(&answer).await.is_err() && !stopping {
+            if self.respond(&request, &mut connection).await.is_err() && !stopping {
                 return None;
             }
             if stopping {
@@ -61,7 +62,23 @@ impl Service {
         }
     }
 
-    async fn answer(&self, request: &Request, connection: &mut Connection) -> anyhow::Result<Answer> {
+    /// Sends the steps of the work as they come, then the answer. An error means that the asker is gone.
+    async fn respond(&self, request: &Request, connection: &mut Connection) -> anyhow::Result<()> {
+        let (sender, mut steps) = mpsc::channel(64);
+        let mut work = std::pin::pin!(self.answer(request, sender));
+        let answer = loop {
+            tokio::select! {
+                answer = &mut work => break answer,
+                Some(step) = steps.recv() => connection.answer(&Answer::Step(step)).await?,
+            }
+        };
+        while let Ok(step) = steps.try_recv() {
+            connection.answer(&Answer::Step(step)).await?;
+        }
+        connection.answer(&answer.unwrap_or_else(|error| Answer::Failed(format!("{error:#}")))).await
+    }
+
+    async fn answer(&self, request: &Request, steps: mpsc::Sender<Step>) -> anyhow::Result<Answer> {
         match request {
             Request::Status => Ok(Answer::Status(self.status.borrow().clone())),
             Request::Ready => {
@@ -72,21 +89,14 @@ impl Service {
             Request::Stop => Ok(Answer::Done),
             Request::Apply(object) => self.objects.apply(object).await.map(|()| Answer::Done),
             Request::PodReady(namespace, name) => self.objects.ready(namespace, name).await.map(|()| Answer::Done),
+            Request::Follow(choices) => {
+                follow::follow(&self.objects.0, &self.pods, choices, steps).await.map(|()| Answer::Done)
+            }
             Request::Page(namespace, name, port) => self.objects.page(namespace, name, *port).await.map(Answer::Text),
             Request::Remove(object) => self.objects.remove(object).await.map(|()| Answer::Done),
             Request::ImportImage(_) | Request::PullImage(_) | Request::ListImages | Request::RemoveImage(_) => {
-                let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
-                let work = images::answer(&self.images, request, |what, done, total| {
-                    // A slow terminal misses steps, never the answer.
-                    let _ = sender.try_send(Answer::Progress { what: what.to_owned(), done, total });
-                });
-                tokio::pin!(work);
-                loop {
-                    tokio::select! {
-                        answer = &mut work => return answer,
-                        Some(step) = receiver.recv() => connection.answer(&step).await?,
-                    }
-                }
+                // A slow terminal misses progress, never the answer.
+                images::answer(&self.images, request, |step| drop(steps.try_send(step))).await
             }
         }
     }

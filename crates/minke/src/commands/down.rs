@@ -36,7 +36,7 @@ pub(super) fn run(options: &Down) -> anyhow::Result<ExitCode> {
 
 /// Asks a running cluster to stop, and returns when it is gone.
 pub(super) async fn stop(mut client: Client) -> anyhow::Result<()> {
-    client.call(&Request::Stop, |_, _, _| {}).await?;
+    client.call(&Request::Stop).await?;
     client.closed().await
 }
 

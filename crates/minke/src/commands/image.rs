@@ -10,7 +10,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use super::{need_root, running, wait};
 use crate::cli;
 use crate::cluster::images;
-use crate::control::{Answer, Client, ImageRow, Request};
+use crate::control::{Answer, Client, ImageRow, Request, Step};
 use crate::layout::Layout;
 
 pub(super) fn run(command: cli::Image) -> anyhow::Result<ExitCode> {
@@ -62,13 +62,15 @@ impl Target {
         let style = ProgressStyle::with_template("{msg:30!} {wide_bar} {bytes}/{total_bytes}")
             .context("draw a progress bar")?;
         bar.set_style(style);
-        let show = |what: &str, done: u64, total: u64| {
-            bar.set_message(what.to_owned());
-            bar.set_length(total);
-            bar.set_position(done);
+        let show = |step| {
+            if let Step::Progress { what, done, total } = step {
+                bar.set_message(what);
+                bar.set_length(total);
+                bar.set_position(done);
+            }
         };
         let answer = match self {
-            Self::Cluster(client) => client.call(request, show).await,
+            Self::Cluster(client) => client.call_in_steps(request, show).await,
             Self::Store(store) => images::answer(store, request, show).await,
         };
         bar.finish_and_clear();

@@ -52,7 +52,7 @@ async fn running(data_dir: &Path) -> anyhow::Result<Option<(Layout, Client)>> {
 }
 
 async fn ask_status(client: &mut Client, request: &Request) -> anyhow::Result<Status> {
-    match client.call(request, |_, _, _| {}).await? {
+    match client.call(request).await? {
         Answer::Status(status) => Ok(status),
         other => anyhow::bail!("the cluster answered {other:?} to {request:?}"),
     }
