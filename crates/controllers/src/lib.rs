@@ -6,6 +6,7 @@
 mod admission_policies;
 mod cron_job;
 mod custom_resources;
+mod disrupted;
 mod disruption;
 mod garbage;
 mod job;
@@ -81,7 +82,11 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
             pods: pods.clone(),
             resources: Arc::clone(&context.namespaced),
         }),
-        Arc::new(nodes::Nodes { client: writer("node-controller"), nodes: nodes.clone() }),
+        Arc::new(nodes::Nodes {
+            client: writer("node-controller"),
+            clock: Arc::clone(&context.clock),
+            nodes: nodes.clone(),
+        }),
         Arc::new(service_accounts::ServiceAccounts {
             client: writer("service-account-controller"),
             namespaces: namespaces.clone(),

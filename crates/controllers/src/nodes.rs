@@ -1,8 +1,10 @@
 //! Keeps nodes' taints in step with their conditions: only a node that is ready gets pods.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use client::{Client, Controller, Informer, Outcome, ReconcileError, Source};
-use meta::Gvr;
+use meta::{Clock, Gvr, format_time};
 use serde_json::{Value, json};
 
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
@@ -18,11 +20,14 @@ const PRESSURES: [(&str, &str); 4] = [
 
 pub(crate) struct Nodes {
     pub(crate) client: Client,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) nodes: Informer,
 }
 
 /// The taints that a node should have, those of others kept.
-fn plan(node: &Value) -> Vec<Value> {
+///
+/// Compat: upstream's node lifecycle says of its own since when they are there.
+fn plan(node: &Value, now: &str) -> Vec<Value> {
     let status = |kind: &str| {
         let conditions = node["status"]["conditions"].as_array().into_iter().flatten();
         conditions.filter(|condition| condition["type"] == kind).find_map(|condition| condition["status"].as_str())
@@ -38,7 +43,8 @@ fn plan(node: &Value) -> Vec<Value> {
     let mut taints: Vec<Value> = current.iter().filter(|taint| !ours(&taint["key"])).cloned().collect();
     // A taint that is there already keeps the time since when it is.
     let mut add = |key: &str, effect: &str| {
-        taints.push(kept(key, effect).unwrap_or_else(|| json!({"key": key, "effect": effect})))
+        let new = || json!({"key": key, "effect": effect, "timeAdded": now});
+        taints.push(kept(key, effect).unwrap_or_else(new))
     };
     match status("Ready") {
         Some("True") => {}
@@ -70,7 +76,7 @@ impl Controller for Nodes {
     async fn reconcile(&self, key: &str) -> Result<Outcome, ReconcileError> {
         let Some(object) = self.nodes.get(key) else { return Ok(Outcome::default()) };
         let mut node = object.value();
-        let taints = plan(&node);
+        let taints = plan(&node, &format_time(self.clock.now()));
         if node["spec"]["taints"].as_array().cloned().unwrap_or_default() == taints {
             return Ok(Outcome::default());
         }
@@ -90,8 +96,10 @@ mod tests {
             let conditions: Vec<Value> =
                 ready.iter().map(|status| json!({"type": "Ready", "status": status})).collect();
             let node = json!({"spec": {"taints": taints}, "status": {"conditions": conditions}});
-            let found: Vec<String> =
-                plan(&node).iter().map(|taint| taint["effect"].as_str().unwrap_or_default().to_owned()).collect();
+            let found: Vec<String> = plan(&node, "2026-01-01T00:00:00Z")
+                .iter()
+                .map(|taint| taint["effect"].as_str().unwrap_or_default().to_owned())
+                .collect();
             assert_eq!(found, expected, "{node}");
         };
         let not_ready = json!([{"key": NOT_READY, "effect": "NoSchedule"}]);

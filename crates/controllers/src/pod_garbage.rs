@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use client::{Client, Controller, Informer, Outcome, ReconcileError, Source};
-use meta::{Clock, DeleteOptions, Object, Reason, format_time};
-use serde_json::json;
+use meta::{Clock, DeleteOptions, Object, Reason};
+
+use crate::disrupted::Disruption;
 
 /// How long a node is missing before its pods go: it may be on its way.
 const QUARANTINE: Duration = Duration::from_secs(40);
+
+const MARK: Disruption =
+    Disruption { reason: "DeletionByPodGC", message: "PodGC: node no longer exists", failed: true };
 
 /// How many pods that have ended are kept.
 const ENDED: usize = 12_500;
@@ -46,18 +50,9 @@ impl PodGarbage {
         if is_ended(pod) {
             return Ok(());
         }
-        let mut failed = pod.value();
-        let mut conditions = failed["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.retain(|condition| condition["type"] != "DisruptionTarget");
-        conditions.push(json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByPodGC",
-            "message": "PodGC: node no longer exists", "lastTransitionTime": format_time(self.clock.now()),
-        }));
-        failed["status"]["conditions"] = json!(conditions);
-        failed["status"]["phase"] = json!("Failed");
-        match self.client.update_status(self.pods.gvr(), failed).await {
+        match MARK.tell(&self.client, pod, &*self.clock).await {
             Err(error) if error.reason != Reason::NotFound => Err(error.into()),
-            Ok(_) | Err(_) => Ok(()),
+            Ok(()) | Err(_) => Ok(()),
         }
     }
 

@@ -6,8 +6,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use client::{Client, Controller, Informer, Outcome, ReconcileError, Recorder, Source, Subject};
-use meta::{Clock, DeleteOptions, Object, Reason, format_time};
-use serde_json::{Value, json};
+use meta::{Clock, DeleteOptions, Object, Reason, Toleration};
+use serde_json::Value;
+
+use crate::disrupted::Disruption;
+
+const MARK: Disruption = Disruption {
+    reason: "DeletionByTaintManager",
+    message: "Taint manager: deleting due to NoExecute taint",
+    failed: false,
+};
 
 pub(crate) struct TaintEviction {
     pub(crate) client: Client,
@@ -36,8 +44,10 @@ fn plan(pod: &Value, node: &Value) -> Bears {
     let taints = list(node, "/spec/taints").iter().filter(|taint| taint["effect"] == "NoExecute");
     let mut shortest = None;
     for taint in taints {
-        let mut tolerations =
-            list(pod, "/spec/tolerations").iter().filter(|toleration| tolerates(toleration, taint)).peekable();
+        let mut tolerations = list(pod, "/spec/tolerations")
+            .iter()
+            .filter(|toleration| Toleration::from(*toleration).covers(taint.into()))
+            .peekable();
         if tolerations.peek().is_none() {
             return Bears::For(Duration::ZERO);
         }
@@ -48,34 +58,11 @@ fn plan(pod: &Value, node: &Value) -> Bears {
     shortest.map_or(Bears::Forever, Bears::For)
 }
 
-fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let text = |value: &'_ Value, field: &str| value[field].as_str().unwrap_or_default().to_owned();
-    let (effect, key) = (text(toleration, "effect"), text(toleration, "key"));
-    if !(effect.is_empty() || taint["effect"] == effect.as_str()) || !(key.is_empty() || taint["key"] == key.as_str()) {
-        return false;
-    }
-    match text(toleration, "operator").as_str() {
-        "Exists" => true,
-        "" | "Equal" => !key.is_empty() && text(toleration, "value") == text(taint, "value"),
-        _ => false,
-    }
-}
-
 impl TaintEviction {
     async fn evict(&self, pod: &Arc<Object>) -> Result<(), ReconcileError> {
         let message = format!("Marking for deletion Pod {}", pod.metadata.key());
         self.recorder.normal(&Subject::of(pod), "TaintManagerEviction", message);
-        let mut marked = pod.value();
-        let condition = json!({
-            "type": "DisruptionTarget", "status": "True", "reason": "DeletionByTaintManager",
-            "message": "Taint manager: deleting due to NoExecute taint",
-            "lastTransitionTime": format_time(self.clock.now()),
-        });
-        let mut conditions = list(&marked, "/status/conditions").to_vec();
-        conditions.retain(|condition| condition["type"] != "DisruptionTarget");
-        conditions.push(condition);
-        marked["status"]["conditions"] = json!(conditions);
-        let marked = self.client.update_status(self.pods.gvr(), marked).await.map(drop);
+        let marked = MARK.tell(&self.client, pod, &*self.clock).await;
         let done = match marked {
             Ok(()) => self.client.delete_exactly(self.pods.gvr(), pod, DeleteOptions::default()).await,
             Err(error) => Err(error),
@@ -145,6 +132,8 @@ impl Controller for TaintEviction {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -116,11 +116,12 @@ fn sandbox_config(shared: &Shared, pod: &Pod, uid: &str, id: &str) -> Result<San
         id: id.to_owned(),
         name: pod.metadata.name.clone().unwrap_or_default(),
         labels: labels(uid, pod, &config.node_name),
-        hostname: names.kernel,
+        // A node in a namespace of its own has a name of its own too, which the machine's isn't.
+        hostname: if on_host { config.node_name.clone() } else { names.kernel },
         namespaces: Namespaces {
             network: if on_host { node_network } else { NamespaceMode::Sandbox },
             ipc: host(spec.host_ipc),
-            uts: host(spec.host_network),
+            uts: host(Some(on_host && config.netns.is_none())),
             pid,
         },
         sysctls: sysctls.into_iter().map(|sysctl| (sysctl.name, sysctl.value)).collect(),

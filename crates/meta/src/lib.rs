@@ -12,6 +12,7 @@ mod quantity;
 mod schedule;
 mod selector;
 mod status;
+mod taint;
 mod user;
 
 pub use call::{
@@ -25,4 +26,5 @@ pub use quantity::{Quantity, QuantityError};
 pub use schedule::{Calendar, Schedule, ScheduleError, time_zone};
 pub use selector::{FieldSelector, LabelSelector, Operator, Requirement, SelectorError};
 pub use status::{ApiError, Cause, Reason, Status, StatusDetails};
+pub use taint::{Taint, Toleration};
 pub use user::UserInfo;

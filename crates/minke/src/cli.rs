@@ -64,9 +64,9 @@ pub(crate) struct Up {
     /// Write the kubeconfig to this file, instead of merging it into ~/.kube/config as context `minke`
     #[arg(long, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
-    /// 1 node, or 0 for the API alone; several nodes are not there yet
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=1))]
-    pub(crate) nodes: u16,
+    /// So many nodes on this machine, or 0 for the API alone [default: as many as before, 1 at first]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=200))]
+    pub(crate) nodes: Option<u16>,
     /// Address of the API server
     #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:6443")]
     pub(crate) listen: std::net::SocketAddr,

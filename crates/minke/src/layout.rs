@@ -67,6 +67,18 @@ impl Layout {
         self.root.join("nodes").join(name)
     }
 
+    /// How many nodes the cluster had when it last started; `None` before the first time.
+    pub(crate) fn nodes(&self) -> Option<u16> {
+        fs::read_to_string(self.root.join("node-count")).ok()?.trim().parse().ok()
+    }
+
+    pub(crate) fn remember_nodes(&self, count: u16) -> anyhow::Result<()> {
+        if self.nodes() == Some(count) {
+            return Ok(());
+        }
+        write_whole(&self.root.join("node-count"), count.to_string().as_bytes())
+    }
+
     pub(crate) fn volumes(&self) -> PathBuf {
         self.root.join("volumes")
     }

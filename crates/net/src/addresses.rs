@@ -35,8 +35,11 @@ pub struct Subnet {
 
 impl Subnet {
     /// The subnet of this length that holds `address`. Lengths outside 8 to 30 hold no gateway and hosts: `None`.
-    pub fn new(address: Ipv4Addr, length: u8) -> Option<Self> {
-        (8..=30).contains(&length).then(|| Self { first: address.to_bits() & (u32::MAX << (32 - length)), length })
+    pub const fn new(address: Ipv4Addr, length: u8) -> Option<Self> {
+        if length < 8 || length > 30 {
+            return None;
+        }
+        Some(Self { first: address.to_bits() & (u32::MAX << (32 - length)), length })
     }
 
     /// The first host's address, which the bridge has.

@@ -13,6 +13,7 @@ mod namespace;
 mod network;
 pub mod nft;
 mod published;
+mod switch;
 
 pub use addresses::{AddressError, Addresses, Subnet};
 pub use flows::{Endpoint, Flow, Flows};
@@ -20,3 +21,4 @@ pub use link::LinkError;
 pub use namespace::Namespace;
 pub use network::{Network, NetworkConfig, NetworkError};
 pub use published::{PublishedPort, Transport};
+pub use switch::{Port, Switch, SwitchConfig};

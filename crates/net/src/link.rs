@@ -121,6 +121,22 @@ impl Links {
         request.execute().await.map_err(LinkError::new(format!("route {address}/{length} out by the link {index}")))
     }
 
+    /// Sends what is meant for a subnet to a neighbour, out by a link.
+    pub(crate) async fn add_route_through(
+        &self,
+        index: u32,
+        (address, length): (Ipv4Addr, u8),
+        neighbour: Ipv4Addr,
+    ) -> Result<(), LinkError> {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new()
+            .destination_prefix(address, length)
+            .gateway(neighbour)
+            .output_interface(index)
+            .build();
+        let request = self.handle.route().add(route).replace();
+        request.execute().await.map_err(LinkError::new(format!("route {address}/{length} through {neighbour}")))
+    }
+
     /// Sends what nothing else matches to the gateway.
     pub(crate) async fn add_default_route(&self, index: u32, gateway: Ipv4Addr) -> Result<(), LinkError> {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(index).build();

@@ -6,10 +6,15 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+use nix::mount::{MntFlags, MsFlags};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::statfs::statfs;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+
+/// The type of the file system of namespaces, from `linux/magic.h`.
+const NSFS_MAGIC: libc::c_long = 0x6e73_6673;
 
 /// A network namespace. Cheap to clone; keeps the namespace alive.
 #[derive(Clone, Debug)]
@@ -24,6 +29,38 @@ impl Namespace {
     /// The namespace behind a path, for example `/proc/PID/ns/net`.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(Some(Arc::new(File::open(path)?))))
+    }
+
+    /// The namespace that is kept under a path: it goes on without processes, until [`Namespace::discard`]. It is made if it isn't there.
+    pub async fn keep(path: &Path) -> io::Result<Self> {
+        if is_namespace(path) {
+            return Self::open(path);
+        }
+        File::create(path)?;
+        let (make, target) = (std::thread::Builder::new().name("netns".to_owned()), path.to_owned());
+        let (answer, answered) = oneshot::channel();
+        make.spawn(move || {
+            let bind = || {
+                nix::sched::unshare(CloneFlags::CLONE_NEWNET)?;
+                let none = None::<&str>;
+                nix::mount::mount(Some("/proc/thread-self/ns/net"), &target, none, MsFlags::MS_BIND, none)
+            };
+            // The caller may have given up; then nobody needs the answer.
+            let _ = answer.send(bind());
+        })?;
+        answered.await.map_err(|_| io::Error::other("making a network namespace panicked"))??;
+        Self::open(path)
+    }
+
+    /// Lets go of a kept namespace: it ends with its last process and socket.
+    pub fn discard(path: &Path) -> io::Result<()> {
+        if is_namespace(path) {
+            nix::mount::umount2(path, MntFlags::MNT_DETACH)?;
+        }
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Gives the calling thread a network namespace of its own, which ends with it: for tests of what changes the kernel.
@@ -92,4 +129,9 @@ impl Namespace {
         };
         self.run(set).await
     }
+}
+
+/// Whether a namespace is mounted there. Its file may have outlived it: mounts end with the machine's uptime.
+fn is_namespace(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type().0 == NSFS_MAGIC)
 }

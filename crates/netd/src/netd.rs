@@ -28,8 +28,8 @@ pub struct NetdConfig {
     pub services: (Ipv4Addr, u8),
     /// Whether `externalIPs` of services are served: any user could take any address by them.
     pub external_ips: bool,
-    /// Where names are resolved.
-    pub dns: SocketAddr,
+    /// Where names are resolved; `None` where another node does that.
+    pub dns: Option<SocketAddr>,
     /// The domain of the cluster's names, for example `cluster.local`.
     pub domain: String,
     /// Where the servers for all other names are listed.
@@ -74,8 +74,10 @@ impl Netd {
             external_ips: config.external_ips,
         };
         let mut tasks = JoinSet::new();
-        let resolver = Resolver::new(services.clone(), slices.clone(), &config.domain, config.services);
-        dns::serve(&mut tasks, resolver, &config.namespace, config.dns, &config.resolv_conf).await?;
+        if let Some(address) = config.dns {
+            let resolver = Resolver::new(services.clone(), slices.clone(), &config.domain, config.services);
+            dns::serve(&mut tasks, resolver, &config.namespace, address, &config.resolv_conf).await?;
+        }
         let proxy = Proxy::open(settings.clone(), &config.namespace, services, slices, nodes).await?;
         tasks.spawn(proxy.run());
         Ok(Self { tasks, proxy: settings, namespace: config.namespace })

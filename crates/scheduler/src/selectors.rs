@@ -106,15 +106,12 @@ impl PodTerm {
 
 /// Whether a taint is tolerated.
 pub(crate) fn tolerated(tolerations: &[Toleration], taint: &Taint) -> bool {
-    tolerations.iter().any(|toleration| {
-        let key = toleration.key.as_deref().unwrap_or_default();
-        let effect = toleration.effect.as_deref().is_none_or(|effect| effect.is_empty() || effect == taint.effect);
-        let value = match toleration.operator.as_deref().unwrap_or_default() {
-            "Exists" => true,
-            "" | "Equal" => toleration.value.as_deref().unwrap_or_default() == taint.value,
-            // Compat: comparing numbers (Lt, Gt) is off in v1.36 unless its gate is opened.
-            _ => false,
-        };
-        (key.is_empty() || key == taint.key) && effect && value
+    let taint = meta::Taint { key: &taint.key, value: &taint.value, effect: &taint.effect };
+    tolerations.iter().any(|own| {
+        let key = own.key.as_deref().unwrap_or_default();
+        let operator = own.operator.as_deref().unwrap_or_default();
+        let value = own.value.as_deref().unwrap_or_default();
+        let effect = own.effect.as_deref().unwrap_or_default();
+        meta::Toleration { key, operator, value, effect }.covers(taint)
     })
 }

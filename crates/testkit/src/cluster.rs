@@ -36,8 +36,13 @@ impl Cluster {
 
     /// A running cluster with the image [`crate::BUSYBOX`].
     pub fn start(minke: &Path) -> anyhow::Result<Self> {
+        Self::start_with(minke, &[])
+    }
+
+    /// The same, booted with further options.
+    pub fn start_with(minke: &Path, options: &[&str]) -> anyhow::Result<Self> {
         let cluster = Self::prepare(minke)?;
-        cluster.up()?;
+        cluster.up_with(options)?;
         let archive = cluster.folder().join("busybox.tar");
         busybox_archive(&archive)?;
         let archive = archive.to_string_lossy().into_owned();
@@ -57,8 +62,13 @@ impl Cluster {
 
     /// Boots, or resumes; returns when the node is Ready.
     pub fn up(&self) -> anyhow::Result<()> {
+        self.up_with(&[])
+    }
+
+    /// The same, with further options.
+    pub fn up_with(&self, options: &[&str]) -> anyhow::Result<()> {
         let kubeconfig = self.kubeconfig().to_string_lossy().into_owned();
-        self.succeed(&["up", "--detach", "--kubeconfig", &kubeconfig]).map(drop)
+        self.succeed(&[&["up", "--detach", "--kubeconfig", &kubeconfig], options].concat()).map(drop)
     }
 
     /// Where `up` writes how to reach it.

@@ -151,7 +151,8 @@ impl Namespace {
     }
 }
 
-fn is_ready(pod: &Value) -> bool {
+/// Whether a pod says so.
+pub fn is_ready(pod: &Value) -> bool {
     let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
     conditions.into_iter().any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
 }

@@ -9,6 +9,7 @@ pub(crate) mod images;
 mod mounts;
 mod node;
 mod objects;
+mod places;
 mod service;
 
 use std::convert::Infallible;
@@ -17,6 +18,7 @@ use std::time::Instant;
 
 use anyhow::Context;
 use container::Images;
+use futures::future::try_join_all;
 use meta::{Clock, SystemClock, UserInfo};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -29,13 +31,15 @@ use crate::layout::Layout;
 use crate::toolbox;
 use control_plane::ControlPlane;
 use node::Node;
+use places::Places;
 
 /// A running cluster.
 pub(crate) struct Cluster {
     layout: Layout,
     control: Listener,
     plane: ControlPlane,
-    node: Option<Node>,
+    nodes: Vec<Node>,
+    places: Places,
     images: Images,
     began: Instant,
     kubeconfig: std::path::PathBuf,
@@ -49,9 +53,17 @@ impl Cluster {
         let layout = Layout::create(&options.data_dir.data_dir)?;
         let control = Listener::bind(&layout.control())?;
         let images = Images::open(&layout.images()).context("open the image store")?;
-        let network = if options.nodes > 0 { Some(node::open_network(&layout).await?) } else { None };
-        let gateway = network.as_ref().map(|network| network.gateway());
-        let node_ip = address::of_node(options.node_ip, gateway)?;
+        let before = layout.nodes();
+        let count = options.nodes.or(before).unwrap_or(1);
+        let surplus = count..before.unwrap_or(count).max(count);
+        layout.remember_nodes(surplus.end)?;
+        if !surplus.is_empty() {
+            node::sweep(&layout, surplus.clone()).await?;
+        }
+        let places = Places::open(&layout, 0..count, options.node_ip).await?;
+        let gateway = places.all.first().map(|place| place.network.gateway());
+        let node_ip =
+            places.all.first().map_or_else(|| address::of_node(options.node_ip, None), |place| Ok(place.ip))?;
         let plane = ControlPlane::start(&layout, &options, node_ip, gateway, Arc::clone(&clock)).await?;
         let kubeconfig = kubeconfig_path(&options);
         plane.access.write(&layout.kubeconfig())?;
@@ -60,29 +72,31 @@ impl Cluster {
         } else {
             plane.access.merge(&kubeconfig)?
         }
-        let node = match network {
-            Some(network) => Some(Node::start(&layout, &options, &plane, network, images.clone(), node_ip).await?),
-            None => None,
-        };
+        for index in surplus {
+            node::forget(&plane, &layout, index).await?;
+        }
+        layout.remember_nodes(count)?;
+        let start = |place| Node::start(&layout, &options, &plane, place, images.clone());
+        let nodes = try_join_all(places.all.iter().map(start)).await?;
         if images.resolve(toolbox::IMAGE)?.is_none() {
             toolbox::install(&images, &layout.root().join("toolbox")).await?;
         }
-        Ok(Self { layout, control, plane, node, images, began, kubeconfig })
+        Ok(Self { layout, control, plane, nodes, places, images, began, kubeconfig })
     }
 
     fn status(&self) -> Status {
         Status {
             cluster: self.layout.id().to_owned(),
             server: self.plane.access.server.clone(),
-            nodes: self.node.iter().map(|node| node.name.clone()).collect(),
+            nodes: self.nodes.iter().map(|node| node.name.clone()).collect(),
             ready_after_ms: None,
             process: std::process::id(),
             kubeconfig: self.kubeconfig.clone(),
         }
     }
 
-    /// Answers the command line until it asks to stop, or a signal does; then ends every part, the node's pods first. Calls `on_ready`
-    /// once the node is Ready.
+    /// Answers the command line until it asks to stop, or a signal does; then ends every part, the nodes' pods first. Calls `on_ready`
+    /// once all nodes are Ready.
     pub(crate) async fn run(self, on_ready: impl FnOnce(&Status)) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let mut terminate = signal(SignalKind::terminate()).context("wait for TERM")?;
@@ -90,10 +104,10 @@ impl Cluster {
         let admin = UserInfo::new("kubernetes-admin", &["system:masters"]);
         let objects = objects::Objects(self.plane.client(admin));
         let (known, status) = watch::channel(self.status());
-        let pods = self.node.iter().map(Node::pods).collect();
+        let pods = self.nodes.iter().map(Node::pods).collect();
         let control = service::Service { status, images: self.images.clone(), objects, pods };
         let ready = async {
-            if let Some(node) = &self.node {
+            for node in &self.nodes {
                 node.ready().await;
             }
             let after = u64::try_from(self.began.elapsed().as_millis()).ok();
@@ -108,9 +122,9 @@ impl Cluster {
             _ = interrupt.recv() => None,
             never = ready => match never {},
         };
-        if let Some(node) = self.node {
-            node.end().await?;
-        }
+        try_join_all(self.nodes.into_iter().map(Node::end)).await?;
+        node::remove_cgroups(self.layout.id());
+        self.places.remove().await?;
         self.plane.end().await;
         std::fs::remove_dir_all(self.layout.run()).context("remove the run folder")?;
         drop(asker);
@@ -120,5 +134,7 @@ impl Cluster {
 
 /// Ends what a killed cluster left running on this machine.
 pub(crate) async fn sweep(layout: &Layout) -> anyhow::Result<()> {
-    node::sweep(layout).await
+    node::sweep(layout, 0..layout.nodes().unwrap_or(1)).await?;
+    node::remove_cgroups(layout.id());
+    Ok(())
 }

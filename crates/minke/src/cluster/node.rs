@@ -1,6 +1,7 @@
-//! The node of this machine: network, runtime, kubelet.
+//! A node of this machine: runtime, kubelet, services.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,19 +9,18 @@ use anyhow::Context;
 use auth::pki::{Pki, Purpose};
 use container::{Images, Runtime, Shims, ShimsConfig};
 use kubelet::{Kubelet, KubeletConfig};
-use meta::{Clock, UserInfo};
-use net::{Namespace, Network, NetworkConfig, Subnet};
+use meta::{Clock, DeleteOptions, Gvr, Reason, UserInfo};
+use net::Subnet;
 use netd::{Netd, NetdConfig};
 use rustls::pki_types::CertificateDer;
 
 use super::control_plane::{ControlPlane, SERVICE_IP};
 use super::mounts;
+use super::places::{self, Place, Places};
 use crate::cli::Up;
 use crate::layout::Layout;
 
-const CLUSTER_SUBNET: &str = "10.244.0.0/16";
 const DOMAIN: &str = "cluster.local";
-const SUBNET: &str = "10.244.0.0/24";
 /// Where pods ask for names.
 pub(super) const DNS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 96, 0, 10));
 /// Where the node's gateway answers for names; not where a resolver of the host's own may be.
@@ -34,28 +34,7 @@ pub(super) struct Node {
     pub(super) name: String,
     kubelet: Kubelet,
     netd: Netd,
-    network: Arc<Network>,
     folder: PathBuf,
-    cluster: String,
-}
-
-fn name() -> anyhow::Result<String> {
-    let name = nix::unistd::gethostname().context("read the host's name")?;
-    Ok(name.to_string_lossy().to_lowercase())
-}
-
-/// Makes the node's network, or takes over the one that is there.
-pub(super) async fn open_network(layout: &Layout) -> anyhow::Result<Arc<Network>> {
-    let config = NetworkConfig {
-        namespace: Namespace::own(),
-        cluster: layout.id().to_owned(),
-        node: 0,
-        subnet: SUBNET.parse::<Subnet>().map_err(anyhow::Error::msg)?,
-        cluster_subnet: CLUSTER_SUBNET.parse::<Subnet>().map_err(anyhow::Error::msg)?,
-        virtual_subnet: kinds::DEFAULT_SERVICE_CIDR.parse::<Subnet>().map_err(anyhow::Error::msg)?,
-        folder: layout.node(&name()?).join("addresses"),
-    };
-    Ok(Arc::new(Network::open(config).await.context("make the node's network")?))
 }
 
 async fn open_runtime(layout: &Layout, node: &str, images: Images) -> anyhow::Result<Shims> {
@@ -74,39 +53,38 @@ impl Node {
         layout: &Layout,
         options: &Up,
         plane: &ControlPlane,
-        network: Arc<Network>,
+        place: &Place,
         images: Images,
-        node_ip: IpAddr,
     ) -> anyhow::Result<Self> {
-        let name = name()?;
+        let name = place.name.clone();
         let runtime: Arc<dyn Runtime> = Arc::new(open_runtime(layout, &name, images.clone()).await?);
         let user = UserInfo::new(format!("system:node:{name}"), &["system:nodes"]);
         let config = KubeletConfig {
             node_name: name.clone(),
             cluster_id: layout.id().to_owned(),
-            node_index: 0,
+            node_index: place.index,
             client: plane.client(user),
             runtime,
             images: Arc::new(images),
-            network: Arc::clone(&network),
-            netns: None,
+            network: Arc::clone(&place.network),
+            netns: place.netns.clone(),
             data_dir: layout.node(&name),
-            node_ip,
-            pod_cidr: SUBNET.to_owned(),
+            node_ip: place.ip,
+            pod_cidr: places::pod_subnet(place.index)?.to_string(),
             cluster_dns: vec![DNS],
             cluster_domain: DOMAIN.to_owned(),
             service_address: Some(SocketAddr::new(IpAddr::V4(SERVICE_IP), 443)),
-            tls: Arc::new(server_tls(&plane.pki, &plane.clock, &name, node_ip)?),
+            tls: Arc::new(server_tls(&plane.pki, &plane.clock, &name, place.ip)?),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.kubelet_port),
             allow_privileged: options.node_allow_privileged,
             max_pods: MAX_PODS,
             clock: Arc::clone(&plane.clock),
         };
         tracing::debug!(node = name, api = plane.port, "starting the node");
-        let netd = start_netd(layout, plane, &network, &name).await?;
+        let netd = start_netd(layout, plane, place).await?;
         let kubelet = Kubelet::start(config).await.context("start the kubelet")?;
         let folder = layout.node(&name);
-        Ok(Self { name, kubelet, netd, network, folder, cluster: layout.id().to_owned() })
+        Ok(Self { name, kubelet, netd, folder })
     }
 
     /// What it runs.
@@ -118,54 +96,70 @@ impl Node {
         self.kubelet.ready().await;
     }
 
-    /// Ends the node's pods and takes down its mounts and its network.
+    /// Ends the node's pods and takes down its mounts and rules.
     pub(super) async fn end(self) -> anyhow::Result<()> {
         self.kubelet.drain_and_stop().await;
         self.netd.stop_and_clean().await.context("remove the rules of services")?;
         mounts::take_down(&self.folder);
-        remove_cgroups(&self.cluster);
-        self.network.remove().await.context("remove the node's network")
+        Ok(())
     }
 }
 
-async fn start_netd(layout: &Layout, plane: &ControlPlane, network: &Network, name: &str) -> anyhow::Result<Netd> {
-    let subnet = |text: &str| {
-        let subnet = text.parse::<Subnet>().map_err(anyhow::Error::msg)?;
-        anyhow::Ok((subnet.network(), subnet.length()))
-    };
+async fn start_netd(layout: &Layout, plane: &ControlPlane, place: &Place) -> anyhow::Result<Netd> {
+    let subnet = |subnet: Subnet| (subnet.network(), subnet.length());
+    let services = kinds::DEFAULT_SERVICE_CIDR.parse::<Subnet>().map_err(anyhow::Error::msg)?;
     let config = NetdConfig {
         client: plane.client(UserInfo::new("system:kube-proxy", &[])),
-        namespace: network.namespace().clone(),
+        namespace: place.network.namespace().clone(),
         cluster: layout.id().to_owned(),
-        node: name.to_owned(),
-        pods: subnet(CLUSTER_SUBNET)?,
-        services: subnet(kinds::DEFAULT_SERVICE_CIDR)?,
+        node: place.name.clone(),
+        pods: subnet(places::CLUSTER_SUBNET),
+        services: subnet(services),
         external_ips: false,
-        dns: SocketAddr::new(network.gateway().into(), DNS_PORT),
+        // All nodes live and die with this process: the first one's answers are for all of them.
+        dns: (place.index == 0).then(|| SocketAddr::new(place.network.gateway().into(), DNS_PORT)),
         domain: DOMAIN.to_owned(),
         resolv_conf: PathBuf::from(RESOLV_CONF),
     };
     Netd::start(config).await.context("serve services")
 }
 
-/// Ends what runs on the node while nothing manages it.
-pub(super) async fn sweep(layout: &Layout) -> anyhow::Result<()> {
+/// Ends what runs on these nodes while nothing manages it, and removes their places.
+pub(super) async fn sweep(layout: &Layout, nodes: Range<u16>) -> anyhow::Result<()> {
     let images = Images::open(&layout.images()).context("open the image store")?;
-    let runtime = open_runtime(layout, &name()?, images).await?;
-    for sandbox in runtime.list() {
-        let id = sandbox.sandbox.id;
-        runtime.stop_sandbox(&id).await.with_context(|| format!("end the sandbox {id}"))?;
-        runtime.remove_sandbox(&id).await.with_context(|| format!("remove the sandbox {id}"))?;
+    let places = Places::open(layout, nodes, None).await?;
+    for place in &places.all {
+        let runtime = open_runtime(layout, &place.name, images.clone()).await?;
+        for sandbox in runtime.list() {
+            let id = sandbox.sandbox.id;
+            runtime.stop_sandbox(&id).await.with_context(|| format!("end the sandbox {id}"))?;
+            runtime.remove_sandbox(&id).await.with_context(|| format!("remove the sandbox {id}"))?;
+        }
+        mounts::take_down(&layout.node(&place.name));
+        Netd::sweep(place.network.namespace(), layout.id()).await.context("remove the rules of services")?;
     }
-    mounts::take_down(&layout.node(&name()?));
-    remove_cgroups(layout.id());
-    let network = open_network(layout).await?;
-    Netd::sweep(network.namespace(), layout.id()).await.context("remove the rules of services")?;
-    network.remove().await.context("remove the node's network")
+    places.remove().await
+}
+
+/// Takes a node that is no more out of the cluster, with its files: its pods are given up by the API.
+pub(super) async fn forget(plane: &ControlPlane, layout: &Layout, index: u16) -> anyhow::Result<()> {
+    let name = places::node_name(index)?;
+    let admin = plane.client(UserInfo::new("kubernetes-admin", &["system:masters"]));
+    match admin.delete(&Gvr::new("", "v1", "nodes"), "", &name, DeleteOptions::default()).await {
+        Err(error) if error.reason != Reason::NotFound => return Err(error).context("delete a node that is no more"),
+        Ok(_) | Err(_) => {}
+    }
+    let folder = layout.node(&name);
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", folder.display()))
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Removes the cluster's cgroups, in which nothing runs any more, and those of all clusters if this was the last.
-fn remove_cgroups(cluster: &str) {
+pub(super) fn remove_cgroups(cluster: &str) {
     let remove = || {
         let hierarchies = container::cgroup::Hierarchies::detect()?;
         hierarchies.group(&format!("minke/{cluster}")).remove()?;

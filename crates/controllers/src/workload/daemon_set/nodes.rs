@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use meta::LabelSelector;
+use meta::{LabelSelector, Toleration};
 use serde_json::{Value, json};
 
 use crate::workload::document::{items, map, text};
@@ -58,7 +58,7 @@ fn fit(spec: &Value, tolerations: &[Value], node: &Value) -> Fit {
     if !(named.is_empty() || named == name) || !chosen.matches(&labels) || !affine {
         return Fit { runs: false, stays: false };
     }
-    let borne = |taint: &&Value| !tolerations.iter().any(|toleration| tolerates(toleration, taint));
+    let borne = |taint: &&Value| !tolerations.iter().any(|own| Toleration::from(own).covers((*taint).into()));
     let untolerated: Vec<&Value> = items(node, "/spec/taints").iter().filter(borne).collect();
     let refuses = |effect: &str| untolerated.iter().any(|taint| taint["effect"] == effect);
     Fit { runs: !refuses("NoExecute") && !refuses("NoSchedule"), stays: !refuses("NoExecute") }
@@ -71,18 +71,6 @@ fn term_fits(term: &Value, name: &str, labels: &BTreeMap<String, String>) -> boo
     };
     let identity = BTreeMap::from([("metadata.name".to_owned(), name.to_owned())]);
     (!expressions.is_empty() || !fields.is_empty()) && selected(expressions, labels) && selected(fields, &identity)
-}
-
-fn tolerates(toleration: &Value, taint: &Value) -> bool {
-    let (effect, key) = (text(toleration, "/effect"), text(toleration, "/key"));
-    if !(effect.is_empty() || taint["effect"] == effect) || !(key.is_empty() || taint["key"] == key) {
-        return false;
-    }
-    match text(toleration, "/operator") {
-        "Exists" => true,
-        "" | "Equal" => !key.is_empty() && text(toleration, "/value") == text(taint, "/value"),
-        _ => false,
-    }
 }
 
 /// Binds a pod's spec to a node through its affinity, so that the scheduler places it as any other.
