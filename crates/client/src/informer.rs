@@ -10,6 +10,7 @@ use futures::StreamExt;
 use meta::{ApiError, FieldSelector, Gvr, LabelSelector, ListOptions, Object, ResourcePath, WatchKind, WatchOptions};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::Client;
 
@@ -67,6 +68,8 @@ struct Shared {
     /// The revision that the collection has reached; 0 before the first read.
     revision: watch::Sender<u64>,
     changes: broadcast::Sender<Change>,
+    /// Cancelled when nothing is followed any more.
+    ended: CancellationToken,
 }
 
 /// An object that came, changed or went; of one that went, its last state.
@@ -103,6 +106,7 @@ impl Informer {
             objects: RwLock::default(),
             revision: watch::Sender::new(0),
             changes: broadcast::Sender::new(BACKLOG),
+            ended: CancellationToken::new(),
         });
         let follower = Follower { client, labels, fields, shared: Arc::clone(&shared) };
         Self { shared, _task: Arc::new(Task(tokio::spawn(follower.run()))) }
@@ -113,11 +117,19 @@ impl Informer {
         self.wait_for(1).await;
     }
 
-    /// Returns once the collection has reached a revision.
+    /// Returns once the collection has reached a revision, or never will.
     pub async fn wait_for(&self, revision: u64) {
         let mut reached = self.shared.revision.subscribe();
-        // The sender lives as long as this informer.
-        let _ = reached.wait_for(|reached| *reached >= revision).await;
+        tokio::select! {
+            // The sender lives as long as this informer.
+            _ = reached.wait_for(|reached| *reached >= revision) => {}
+            () = self.shared.ended.cancelled() => {}
+        }
+    }
+
+    /// Ends it for everyone who holds it: the resource isn't served any more.
+    pub fn end(&self) {
+        self.shared.ended.cancel();
     }
 
     /// The revision that the collection has reached; 0 before it was read.
@@ -194,7 +206,11 @@ impl Index {
             if let Some(object) = self.pending.pop() {
                 return Some(object);
             }
-            match self.changes.recv().await {
+            let change = tokio::select! {
+                change = self.changes.recv() => change,
+                () = self.shared.ended.cancelled() => return None,
+            };
+            match change {
                 Ok(Change(object)) => return Some(object),
                 Err(broadcast::error::RecvError::Lagged(_)) => {
                     self.pending = self.shared.read().by_key.values().cloned().collect()
@@ -259,6 +275,11 @@ struct Follower {
 
 impl Follower {
     async fn run(self) {
+        let ended = self.shared.ended.clone();
+        ended.run_until_cancelled(self.follow_always()).await;
+    }
+
+    async fn follow_always(self) {
         loop {
             if let Err(error) = self.follow().await {
                 let expired = error.reason == meta::Reason::Expired || error.reason == meta::Reason::Gone;
@@ -293,5 +314,37 @@ impl Follower {
                 self.shared.apply(event.kind, event.object);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use meta::{Call, Reply};
+
+    use super::*;
+    use crate::api::{Transport, WatchStream};
+
+    /// Serves nothing.
+    struct Nothing;
+
+    #[async_trait]
+    impl Transport for Nothing {
+        async fn call(&self, _: &ResourcePath, _: Call) -> Result<Reply, ApiError> {
+            Err(ApiError::no_such_resource())
+        }
+
+        async fn watch(&self, _: &ResourcePath, _: WatchOptions) -> Result<WatchStream, ApiError> {
+            Err(ApiError::no_such_resource())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_ended_informer_keeps_nobody_waiting() {
+        let informer = Informer::new(Client::new(Nothing), Gvr::new("example.com", "v1", "things"));
+        let mut changes = informer.subscribe();
+        informer.end();
+        assert!(changes.next().await.is_none());
+        informer.wait_synced().await;
     }
 }

@@ -186,6 +186,11 @@ pub trait Rules: Send + Sync {
         Vec::new()
     }
 
+    /// What a client that deletes an object this way should be warned of.
+    fn delete_warnings(&self, _options: &meta::DeleteOptions) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What becomes of dependents if the deleter doesn't say.
     fn default_propagation(&self) -> meta::Propagation {
         meta::Propagation::Background

@@ -14,10 +14,17 @@ pub(crate) fn validate(object: &Value, row: &Resource) -> Errors {
         row.rules().validate_name(name).iter().map(|rule| Error::invalid(&path, name, rule)).collect()
     };
     errors.extend(kinds::metadata::validate(object));
+    errors.extend(finalizers(object, row));
     errors
 }
 
 /// Of a change.
-pub(crate) fn validate_update(new: &Value, old: &Value) -> Errors {
-    kinds::metadata::validate_update(new, old)
+pub(crate) fn validate_update(new: &Value, old: &Value, row: &Resource) -> Errors {
+    let mut errors = kinds::metadata::validate_update(new, old);
+    errors.extend(finalizers(new, row));
+    errors
+}
+
+fn finalizers(object: &Value, row: &Resource) -> Errors {
+    if row.custom.is_some() { Errors::new() } else { kinds::metadata::own_finalizers(object, row.group) }
 }

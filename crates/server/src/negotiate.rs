@@ -28,7 +28,18 @@ pub(crate) enum View {
 pub(crate) struct Form {
     pub(crate) encoding: Encoding,
     pub(crate) view: View,
+    /// The version of the table or the metadata: `meta.k8s.io/v1` or `meta.k8s.io/v1beta1`.
+    pub(crate) meta_version: &'static str,
 }
+
+impl Form {
+    /// All of an object.
+    pub(crate) fn whole(encoding: Encoding) -> Self {
+        Self { encoding, view: View::Whole, meta_version: META }
+    }
+}
+
+const META: &str = "meta.k8s.io/v1";
 
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
@@ -55,7 +66,7 @@ impl Encoding {
 pub(crate) fn form(headers: &HeaderMap, protobuf: bool) -> Result<Form, ApiError> {
     let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
     if accept.trim().is_empty() {
-        return Ok(Form { encoding: Encoding::Json, view: View::Whole });
+        return Ok(Form::whole(Encoding::Json));
     }
     accept.split(',').find_map(|choice| read(choice, protobuf)).ok_or_else(|| {
         let mut known = vec!["application/json", "application/yaml"];
@@ -81,14 +92,17 @@ fn read(choice: &str, protobuf: bool) -> Option<Form> {
         }
     }
     let view = match view {
-        None => View::Whole,
-        Some("Table") if group == "meta.k8s.io" && version == "v1" => View::Table,
-        Some("PartialObjectMetadata" | "PartialObjectMetadataList") if group == "meta.k8s.io" && version == "v1" => {
-            View::Metadata
-        }
+        None => return Some(Form::whole(encoding)),
+        Some("Table") => View::Table,
+        Some("PartialObjectMetadata" | "PartialObjectMetadataList") => View::Metadata,
         Some(_) => return None,
     };
-    Some(Form { encoding, view })
+    let meta_version = match (group, version) {
+        ("meta.k8s.io", "v1") => META,
+        ("meta.k8s.io", "v1beta1") => "meta.k8s.io/v1beta1",
+        _ => return None,
+    };
+    Some(Form { encoding, view, meta_version })
 }
 
 #[cfg(test)]
@@ -108,6 +122,8 @@ mod tests {
         check("application/vnd.kubernetes.protobuf,application/json", true, Some((Encoding::Protobuf, View::Whole)));
         check("application/vnd.kubernetes.protobuf,application/json", false, Some((Encoding::Json, View::Whole)));
         check("application/vnd.kubernetes.protobuf", false, None);
+        check("application/json;as=Table;v=v1beta1;g=meta.k8s.io", true, Some((Encoding::Json, View::Table)));
+        check("application/json;as=Table;v=v2;g=meta.k8s.io", true, None);
         check("text/html, */*", true, Some((Encoding::Json, View::Whole)));
         check("application/json;as=Nonsense;g=meta.k8s.io;v=v1", true, None);
         check(

@@ -100,14 +100,11 @@ fn object(
         },
         (View::Whole, Encoding::Yaml) => document(status, Encoding::Yaml, &object.value()),
         (View::Table, encoding) => {
-            let list = [object];
-            document(
-                status,
-                encoding,
-                &table::table(row, list.into_iter(), &json!({"resourceVersion": object.resource_version()}), table),
-            )
+            let metadata = json!({"resourceVersion": object.resource_version()});
+            let one = std::iter::once(object);
+            document(status, encoding, &table::table(row, one, &metadata, form.meta_version, table))
         }
-        (View::Metadata, encoding) => document(status, encoding, &table::metadata_of(object)),
+        (View::Metadata, encoding) => document(status, encoding, &table::metadata_of(object, form.meta_version)),
     }
 }
 
@@ -144,10 +141,12 @@ fn list(list: &ObjectList, form: Form, row: &kinds::Resource, table: &TableOptio
             let value = json!({"kind": format!("{}List", row.kind), "apiVersion": row.gvk().api_version(), "metadata": metadata, "items": items});
             document(StatusCode::OK, Encoding::Yaml, &value)
         }
-        (View::Table, encoding) => document(StatusCode::OK, encoding, &table::table(row, objects, &metadata, table)),
+        (View::Table, encoding) => {
+            document(StatusCode::OK, encoding, &table::table(row, objects, &metadata, form.meta_version, table))
+        }
         (View::Metadata, encoding) => {
-            let items: Vec<Value> = objects.map(table::metadata_of).collect();
-            let value = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items});
+            let items: Vec<Value> = objects.map(|object| table::metadata_of(object, form.meta_version)).collect();
+            let value = json!({"kind": "PartialObjectMetadataList", "apiVersion": form.meta_version, "metadata": metadata, "items": items});
             document(StatusCode::OK, encoding, &value)
         }
     }

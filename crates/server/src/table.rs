@@ -33,11 +33,12 @@ impl Include {
     }
 }
 
-/// A table of objects.
+/// A table of objects; `version` is that of the table and of the metadata in it.
 pub(crate) fn table<'a>(
     row: &Resource,
     objects: impl Iterator<Item = &'a Object>,
     metadata: &Value,
+    version: &str,
     options: &TableOptions,
 ) -> Value {
     let column = |(index, column): (usize, &kinds::Column)| {
@@ -49,29 +50,29 @@ pub(crate) fn table<'a>(
     };
     let columns = row.columns.iter().enumerate().filter(|_| options.columns);
     let columns: Vec<Value> = columns.map(column).collect();
-    let rows: Vec<Value> = objects.map(|object| table_row(row, object, options)).collect();
+    let rows: Vec<Value> = objects.map(|object| table_row(row, object, version, options)).collect();
     json!({
-        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+        "kind": "Table", "apiVersion": version, "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,
     })
 }
 
-fn table_row(row: &Resource, object: &Object, options: &TableOptions) -> Value {
+fn table_row(row: &Resource, object: &Object, version: &str, options: &TableOptions) -> Value {
     let value = object.value();
     let mut cells = json!({"cells": row.rules().row(&value, options.now)});
     match options.include {
         Include::Nothing => {}
-        Include::Metadata => cells["object"] = partial(&value),
+        Include::Metadata => cells["object"] = partial(&value, version),
         Include::Whole => cells["object"] = value,
     }
     cells
 }
 
-fn partial(value: &Value) -> Value {
-    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"]})
+fn partial(value: &Value, version: &str) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": value["metadata"]})
 }
 
 /// An object's metadata alone.
-pub(crate) fn metadata_of(object: &Object) -> Value {
-    partial(&object.value())
+pub(crate) fn metadata_of(object: &Object, version: &str) -> Value {
+    partial(&object.value(), version)
 }

@@ -51,18 +51,19 @@ fn frame(event: &WatchEvent, form: Form, row: &kinds::Resource, table: &TableOpt
             None => json_frame(kind, object.json()),
         },
         (View::Whole, Encoding::Json | Encoding::Yaml) => json_frame(kind, object.json()),
-        (View::Table, encoding) => encode(kind, &event_table(event, row, table), encoding),
-        (View::Metadata, encoding) => encode(kind, &table::metadata_of(object), encoding),
+        (View::Table, encoding) => encode(kind, &event_table(event, row, form.meta_version, table), encoding),
+        (View::Metadata, encoding) => encode(kind, &table::metadata_of(object, form.meta_version), encoding),
     }
 }
 
-fn event_table(event: &WatchEvent, row: &kinds::Resource, options: &TableOptions) -> Value {
+fn event_table(event: &WatchEvent, row: &kinds::Resource, version: &str, options: &TableOptions) -> Value {
     let object: &Object = &event.object;
     let metadata = json!({"resourceVersion": object.resource_version()});
     if event.kind == meta::WatchKind::Bookmark {
-        return json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": [], "rows": [{"cells": [], "object": table::metadata_of(object)}]});
+        let row = json!({"cells": [], "object": table::metadata_of(object, version)});
+        return json!({"kind": "Table", "apiVersion": version, "metadata": metadata, "columnDefinitions": [], "rows": [row]});
     }
-    table::table(row, std::iter::once(object), &metadata, options)
+    table::table(row, std::iter::once(object), &metadata, version, options)
 }
 
 fn encode(kind: &str, value: &Value, encoding: Encoding) -> Bytes {

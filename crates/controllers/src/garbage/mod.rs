@@ -73,7 +73,13 @@ impl Garbage {
         let served: BTreeMap<(String, String), Served> =
             served.map(|served| ((served.gvr.group.clone(), served.kind.clone()), served)).collect();
         let mut followed = self.followed.write().expect("no holder of this lock can panic");
-        followed.retain(|id, old| served.get(id) == Some(&old.served));
+        followed.retain(|id, old| {
+            let stays = served.get(id) == Some(&old.served);
+            if !stays {
+                old.informer.end();
+            }
+            stays
+        });
         let mut sources = Vec::new();
         for (id, served) in served {
             followed.entry(id).or_insert_with(|| {

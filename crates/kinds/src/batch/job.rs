@@ -1,7 +1,7 @@
 //! Job.
 
 use meta::field::{Error, Errors, Path};
-use meta::{LabelSelector, Propagation, parse_time};
+use meta::{DeleteOptions, LabelSelector, Propagation, parse_time};
 use serde_json::{Value, json};
 
 use super::policies;
@@ -104,8 +104,15 @@ impl Rules for Job {
         vec![("status.successful".to_owned(), succeeded.to_string())]
     }
 
+    // Compat: batch/v1 leaves the pods behind, and warns of it.
     fn default_propagation(&self) -> Propagation {
-        Propagation::Background
+        Propagation::Orphan
+    }
+
+    fn delete_warnings(&self, options: &DeleteOptions) -> Vec<String> {
+        const PRESERVED: &str = "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background \
+                                 to remove them or set propagationPolicy=Orphan to suppress this warning";
+        if options.propagation.is_none() { vec![PRESERVED.to_owned()] } else { Vec::new() }
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {

@@ -63,6 +63,11 @@ impl Rules for ReplicationController {
         ReplicaSet.fields(object)
     }
 
+    // Compat: v1 leaves the pods behind.
+    fn default_propagation(&self) -> meta::Propagation {
+        meta::Propagation::Orphan
+    }
+
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         ReplicaSet.row(object, now)
     }

@@ -61,7 +61,8 @@ impl Writer<'_> {
             };
             return Ok(Reply::Status(Status::success(Some(details))));
         }
-        Ok(Reply::object(deleted.object))
+        let warnings = self.row.rules().delete_warnings(options);
+        Ok(Reply::Object { object: deleted.object, created: false, warnings })
     }
 
     /// Deletes all of these objects, and answers them.

@@ -206,7 +206,7 @@ impl Writer<'_> {
     }
 
     fn validate_change(&self, new: &Value, before: &Value) -> Result<(), ApiError> {
-        let mut errors = crate::metadata::validate_update(new, before);
+        let mut errors = crate::metadata::validate_update(new, before, self.row);
         errors.extend(self.row.rules().validate_update(new, before, self.part(), &self.registry.settings));
         if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), self.name, &errors)) }
     }
