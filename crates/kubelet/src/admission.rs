@@ -4,8 +4,11 @@ use k8s_openapi::api::core::v1::Pod;
 use meta::Quantity;
 
 use crate::cgroups::pod_request;
-use crate::lifecycle::roles;
+use crate::lifecycle::{Role, roles};
 use crate::security::is_privileged;
+
+const SYSTEM: &str = "linux";
+const ALL_ADDRESSES: &str = "0.0.0.0";
 
 /// Why a pod is not run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ pub(crate) fn admit(pod: &Pod, others: &[Pod], node: Allocatable) -> Result<(), 
     if !node.allow_privileged {
         privileged(pod)?;
     }
+    system(pod)?;
     if others.len() >= usize::try_from(node.pods).unwrap_or(usize::MAX) {
         return Err(out_of("pods", 1, others.len().try_into().unwrap_or(i64::MAX), i64::from(node.pods)));
     }
@@ -42,26 +46,69 @@ pub(crate) fn admit(pod: &Pod, others: &[Pod], node: Allocatable) -> Result<(), 
     if !memory.is_zero() && memory + memory_used > node.memory {
         return Err(out_of("memory", memory.value(), memory_used.value(), node.memory.value()));
     }
+    ports(pod, others)
+}
+
+/// Compat: a pod may say for which operating system it is, in a field and by a label.
+fn system(pod: &Pod) -> Result<(), Refused> {
+    let refuse = |reason: &str, message: &str| Err(failed(reason, message));
+    let label = pod.metadata.labels.as_ref().and_then(|labels| labels.get("kubernetes.io/os"));
+    if label.is_some_and(|system| system != SYSTEM) {
+        let message = "Failed to admit pod as the `kubernetes.io/os` label doesn't match node label";
+        return refuse("PodOSSelectorNodeLabelDoesNotMatch", message);
+    }
+    let field = pod.spec.as_ref().and_then(|spec| spec.os.as_ref());
+    if field.is_some_and(|system| system.name != SYSTEM) {
+        return refuse("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS");
+    }
     Ok(())
 }
 
-fn out_of(resource: &str, requested: i64, used: i64, capacity: i64) -> Refused {
-    Refused::Failed {
-        reason: format!("OutOf{resource}"),
-        message: format!(
-            "Pod was rejected: Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, \
-             capacity: {capacity}"
-        ),
+/// The ports of the node that a pod takes, with their addresses and protocols.
+fn host_ports(pod: &Pod) -> Vec<(String, String, i32)> {
+    let ports = roles(pod).into_iter().filter(|(role, _)| matches!(role, Role::Main | Role::Sidecar));
+    let ports = ports.flat_map(|(_, container)| container.ports.unwrap_or_default());
+    let or = |text: Option<String>, default: &str| text.filter(|text| !text.is_empty()).unwrap_or(default.to_owned());
+    ports
+        .filter_map(|port| {
+            let number = port.host_port.filter(|number| *number > 0)?;
+            Some((or(port.host_ip, ALL_ADDRESSES), or(port.protocol, "TCP"), number))
+        })
+        .collect()
+}
+
+/// No two pods can have a port of the node.
+fn ports(pod: &Pod, others: &[Pod]) -> Result<(), Refused> {
+    let own = host_ports(pod);
+    let meet = |a: &str, b: &str| a == b || a == ALL_ADDRESSES || b == ALL_ADDRESSES;
+    let is_taken = |taken: &(String, String, i32)| {
+        own.iter().any(|port| port.1 == taken.1 && port.2 == taken.2 && meet(&port.0, &taken.0))
+    };
+    if others.iter().flat_map(host_ports).any(|port| is_taken(&port)) {
+        let message = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        return Err(failed("NodePorts", message));
     }
+    Ok(())
+}
+
+fn failed(reason: &str, message: &str) -> Refused {
+    Refused::Failed { reason: reason.to_owned(), message: format!("Pod was rejected: {message}") }
+}
+
+fn out_of(resource: &str, requested: i64, used: i64, capacity: i64) -> Refused {
+    let message = format!(
+        "Node didn't have enough resource: {resource}, requested: {requested}, used: {used}, capacity: {capacity}"
+    );
+    failed(&format!("OutOf{resource}"), &message)
 }
 
 fn privileged(pod: &Pod) -> Result<(), Refused> {
     let (mut init, mut main) = (0, 0);
     for (role, container) in roles(pod) {
         let (list, index) = match role {
-            crate::lifecycle::Role::Init | crate::lifecycle::Role::Sidecar => ("initContainers", &mut init),
-            crate::lifecycle::Role::Main => ("containers", &mut main),
-            crate::lifecycle::Role::Ephemeral => continue,
+            Role::Init | Role::Sidecar => ("initContainers", &mut init),
+            Role::Main => ("containers", &mut main),
+            Role::Ephemeral => continue,
         };
         if is_privileged(&container) {
             let text = |value: &Option<String>| value.clone().unwrap_or_default();
@@ -97,7 +144,8 @@ mod tests {
             pods: 110,
             allow_privileged: false,
         };
-        let other = pod(json!({"name": "o", "resources": {"requests": {"cpu": "1500m"}}}));
+        let taken = json!([{"containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1", "protocol": "TCP"}]);
+        let other = pod(json!({"name": "o", "resources": {"requests": {"cpu": "1500m"}}, "ports": taken}));
         let text = match admit(&pod(container), &[other], node) {
             Ok(()) => None,
             Err(Refused::Ignored(text) | Refused::Failed { message: text, .. }) => Some(text),
@@ -114,6 +162,16 @@ mod tests {
                 "Pod was rejected: Node didn't have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000",
             ),
         );
+        let port = |address: &str, protocol: &str| {
+            let port = json!({"containerPort": 1, "hostPort": 8080, "hostIP": address, "protocol": protocol});
+            json!({"name": "a", "ports": [port]})
+        };
+        let taken =
+            "Pod was rejected: Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+        check(port("", "TCP"), Some(taken));
+        check(port("127.0.0.1", "TCP"), Some(taken));
+        check(port("127.0.0.2", "TCP"), None);
+        check(port("", "UDP"), None);
         check(
             json!({"name": "a", "securityContext": {"privileged": true}}),
             Some(
