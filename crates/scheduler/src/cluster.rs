@@ -27,6 +27,8 @@ pub(crate) struct Cluster {
     /// The labels of each namespace.
     pub(crate) namespaces: BTreeMap<String, Labels>,
     pub(crate) volumes: Volumes,
+    /// What services select, by `namespace/name`.
+    pub(crate) services: Arc<BTreeMap<String, Labels>>,
     /// Pods for which room was made, by UID: they wait until it is free.
     pub(crate) nominated: BTreeMap<String, Arc<PodInfo>>,
 }
@@ -43,6 +45,14 @@ impl Cluster {
         if let Some(node) = self.nodes.get_mut(node) {
             Arc::make_mut(node).remove(uid);
         }
+    }
+
+    /// The labels by which services select a pod, all together; empty if none does.
+    pub(crate) fn served_by(&self, pod: &PodInfo) -> Labels {
+        let prefix = format!("{}/", pod.namespace());
+        let here = self.services.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        let selects = |labels: &&Labels| labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value));
+        here.map(|(_, labels)| labels).filter(selects).flat_map(Clone::clone).collect()
     }
 
     /// The nodes that exist; of others there are only pods.

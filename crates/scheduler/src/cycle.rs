@@ -1,6 +1,6 @@
 //! One pod's choice among the nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
@@ -44,6 +44,35 @@ fn filters<'a>(pod: &'a PodInfo, cluster: &'a Cluster) -> Result<Vec<Filter<'a>>
         }
     }
     Ok(filters)
+}
+
+/// The nodes that a pod names, if it does.
+struct Only<'a> {
+    names: BTreeSet<&'a str>,
+    plugins: Vec<&'static str>,
+    events: Events,
+}
+
+impl Only<'_> {
+    fn refusal(&self, node: &str) -> Option<(Events, Refusal)> {
+        if self.names.contains(node) {
+            return None;
+        }
+        let refusal = Refusal::lasting(&format!("node(s) didn't satisfy plugin(s) [{}]", self.plugins.join(" ")));
+        refusal.map(|refusal| (self.events, refusal))
+    }
+}
+
+fn only(pod: &PodInfo) -> Option<Only<'_>> {
+    let found = plugins::all().iter().filter_map(|plugin| {
+        let (name, names) = plugin.only(pod)?;
+        Some(Only { names, plugins: vec![name], events: plugin.events() })
+    });
+    found.reduce(|all, more| Only {
+        names: &all.names & &more.names,
+        plugins: [all.plugins, more.plugins].concat(),
+        events: all.events.or(more.events),
+    })
 }
 
 fn judge(filters: &[Filter<'_>], node: &NodeInfo) -> Option<(Events, Refusal)> {
@@ -91,7 +120,13 @@ pub(crate) fn choose(pod: &PodInfo, cluster: &Cluster) -> Choice {
     };
     let mut failure = Failure { nodes, ..Failure::default() };
     let mut fitting = Vec::new();
+    let only = only(pod);
     for node in cluster.known() {
+        if let Some((events, refusal)) = only.as_ref().and_then(|only| only.refusal(&node.name)) {
+            failure.events = failure.events.or(events);
+            failure.refused.insert(node.name.clone(), refusal);
+            continue;
+        }
         let later = full.as_ref().and_then(|full| full.nodes.get(&node.name)).unwrap_or(node);
         match judge(&then, later).or_else(|| judge(&now, node)) {
             None => fitting.push(Arc::clone(node)),
@@ -214,6 +249,18 @@ mod tests {
             "labelSelector": {"matchExpressions": [{"key": "pod", "operator": "Exists"}]}}]});
         check(with(asks("1"), spread.clone()), &[(asks("1"), "b")], "a");
         check(with(asks("1"), spread), &[(asks("1"), "a")], "b");
+    }
+
+    #[test]
+    fn a_named_node_is_the_only_one_looked_at() {
+        let named = |names: Value| {
+            let term = json!({"matchFields": [{"key": "metadata.name", "operator": "In", "values": names}]});
+            let terms = json!({"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}});
+            json!({"affinity": {"nodeAffinity": terms}})
+        };
+        check(with(asks("1"), named(json!(["a"]))), &[], "a");
+        let text = "0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity].";
+        check(with(asks("3"), named(json!(["a"]))), &[], text);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What the scheduler keeps of a pod: read once per revision, small.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{
@@ -55,6 +56,14 @@ pub(crate) struct NodeWishes {
     /// `None`: any node.
     pub(crate) required: Option<Vec<NodeTerm>>,
     pub(crate) preferred: Vec<(i64, NodeTerm)>,
+}
+
+impl NodeWishes {
+    /// The only nodes that will do, if they are named.
+    pub(crate) fn named(&self) -> Option<BTreeSet<&str>> {
+        let terms = self.required.as_ref().filter(|terms| !terms.is_empty())?;
+        terms.iter().map(NodeTerm::names).try_fold(BTreeSet::new(), |all, names| Some(&all | &names?))
+    }
 }
 
 /// What it wants of other pods.

@@ -17,6 +17,9 @@ use crate::preemption::{Budget, Candidate, Preemption, preempt};
 use crate::queue::Queue;
 use crate::state::{NAME, State, Turn};
 
+/// Compat: what upstream's plugin of device claims says of pods without any.
+const CLAIMS: &str = "no new claims to deallocate";
+
 /// What carrying out came to.
 enum Done {
     /// A pod was bound, or not.
@@ -34,6 +37,8 @@ pub struct Scheduler {
     under_way: JoinSet<Done>,
 }
 
+const SOURCES: usize = 8;
+
 struct Sources {
     pods: Informer,
     nodes: Informer,
@@ -42,11 +47,13 @@ struct Sources {
     volumes: Informer,
     classes: Informer,
     budgets: Informer,
+    services: Informer,
 }
 
 impl Sources {
-    fn all(&self) -> [&Informer; 7] {
-        [&self.pods, &self.nodes, &self.namespaces, &self.claims, &self.volumes, &self.classes, &self.budgets]
+    fn all(&self) -> [&Informer; SOURCES] {
+        let Self { pods, nodes, namespaces, claims, volumes, classes, budgets, services } = self;
+        [pods, nodes, namespaces, claims, volumes, classes, budgets, services]
     }
 }
 
@@ -62,6 +69,7 @@ impl Scheduler {
             volumes: informer("", "persistentvolumes"),
             classes: informer("storage.k8s.io", "storageclasses"),
             budgets: informer("policy", "poddisruptionbudgets"),
+            services: informer("", "services"),
         };
         let recorder = Recorder::new(client.clone(), NAME, "", Arc::clone(&clock));
         let hands = Hands { client, clock, recorder, claims: sources.claims.clone() };
@@ -101,7 +109,7 @@ impl Scheduler {
     }
 
     /// Takes over everything that happened already, so that the next pod is tried on the newest state.
-    async fn pending(&mut self, changes: &mut [Index; 7]) -> bool {
+    async fn pending(&mut self, changes: &mut [Index; SOURCES]) -> bool {
         loop {
             let object = tokio::select! {
                 biased;
@@ -131,6 +139,7 @@ impl Scheduler {
                     "Namespace" => &sources.namespaces,
                     "PersistentVolumeClaim" => &sources.claims,
                     "PersistentVolume" => &sources.volumes,
+                    "Service" => &sources.services,
                     _ => &sources.classes,
                 };
                 self.state.other(kind, &key, source.get(&key).as_ref())
@@ -205,7 +214,7 @@ impl Scheduler {
             Preemption::No(why) => {
                 let kept = why.starts_with("not eligible due to a terminating pod");
                 let nominated = if kept { pod.nominated.clone() } else { String::new() };
-                (format!("{} preemption: {why}", failure.text), nominated)
+                (format!("{} {CLAIMS}, preemption: {why}", failure.text), nominated)
             }
             Preemption::Yes(candidate) => {
                 let node = candidate.node.clone();
@@ -250,8 +259,8 @@ impl Scheduler {
 }
 
 /// The next change of any collection.
-async fn next(changes: &mut [Index; 7]) -> Option<Arc<Object>> {
-    let [pods, nodes, namespaces, claims, volumes, classes, budgets] = changes;
+async fn next(changes: &mut [Index; SOURCES]) -> Option<Arc<Object>> {
+    let [pods, nodes, namespaces, claims, volumes, classes, budgets, services] = changes;
     tokio::select! {
         biased;
         object = nodes.next() => object,
@@ -260,6 +269,7 @@ async fn next(changes: &mut [Index; 7]) -> Option<Arc<Object>> {
         object = volumes.next() => object,
         object = claims.next() => object,
         object = budgets.next() => object,
+        object = services.next() => object,
         object = pods.next() => object,
     }
 }

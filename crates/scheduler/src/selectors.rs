@@ -33,6 +33,15 @@ impl NodeTerm {
         selector.node_selector_terms.iter().map(Self::new).collect()
     }
 
+    /// The only nodes that it can mean, if it says so by their names.
+    pub(crate) fn names(&self) -> Option<BTreeSet<&str>> {
+        let named = |own: &&Requirement| own.key == "metadata.name" && own.operator == Operator::In;
+        let lists = self.fields.requirements.iter().filter(named);
+        lists
+            .map(|own| own.values.iter().map(String::as_str).collect())
+            .reduce(|all: BTreeSet<&str>, more| &all & &more)
+    }
+
     pub(crate) fn matches(&self, name: &str, labels: &Labels) -> bool {
         // Compat: a term without any requirement selects nothing.
         let empty = self.labels.is_everything() && self.fields.is_everything();

@@ -9,6 +9,7 @@ use crate::cluster::Cluster;
 use crate::node::NodeInfo;
 use crate::plugins::Events;
 use crate::pod::PodInfo;
+use crate::selectors::Labels;
 
 /// Pods name it in `schedulerName`.
 pub(crate) const NAME: &str = "default-scheduler";
@@ -226,6 +227,17 @@ impl State {
     pub(crate) fn other(&mut self, kind: &str, key: &str, object: Option<&Arc<Object>>) -> Result<Events, ObjectError> {
         let volumes = &mut self.cluster.volumes;
         match (kind, object) {
+            ("Service", object) => {
+                let selector = object.map(|object| object.value()["spec"]["selector"].clone()).unwrap_or_default();
+                let labels: Labels = serde_json::from_value(selector).unwrap_or_default();
+                let services = Arc::make_mut(&mut self.cluster.services);
+                if labels.is_empty() {
+                    services.remove(key)
+                } else {
+                    services.insert(key.to_owned(), labels)
+                };
+                return Ok(Events::default());
+            }
             ("Namespace", Some(object)) => {
                 let labels = object.metadata.labels.clone();
                 let same = self.cluster.namespaces.get(key) == Some(&labels);

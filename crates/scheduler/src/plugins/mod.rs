@@ -13,6 +13,7 @@ mod taints;
 mod unschedulable;
 pub(crate) mod volumes;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::cluster::Cluster;
@@ -86,6 +87,11 @@ pub(crate) trait Plugin: Send + Sync {
     /// What may make a pod fit that this plugin refused.
     fn events(&self) -> Events {
         Events::default()
+    }
+
+    /// The only nodes that can take a pod, where it is clear without looking at any, and what upstream calls this plugin.
+    fn only<'a>(&self, _pod: &'a PodInfo) -> Option<(&'static str, BTreeSet<&'a str>)> {
+        None
     }
 
     /// How a pod's nodes are chosen.

@@ -1,5 +1,6 @@
 //! Node selectors and affinity to nodes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Events, Plugin, Prepared, Refusal, normalize};
@@ -14,9 +15,16 @@ impl Plugin for NodeAffinity {
         Events::NODE_ADDED.or(Events::NODE_LABELS)
     }
 
+    fn only<'a>(&self, pod: &'a PodInfo) -> Option<(&'static str, BTreeSet<&'a str>)> {
+        Some(("NodeAffinity", pod.nodes.named()?))
+    }
+
     fn filter<'a>(&self, pod: &'a PodInfo, _cluster: &'a Cluster) -> Prepared<'a> {
         if pod.nodes.selector.is_empty() && pod.nodes.required.is_none() {
             return Prepared::Skip;
+        }
+        if pod.nodes.named().is_some_and(|names| names.is_empty()) {
+            return Prepared::Refuse("pod affinity terms conflict".to_owned());
         }
         Prepared::Filter(Box::new(|node| {
             let fits = pod.accepts(&node.name, &node.labels);

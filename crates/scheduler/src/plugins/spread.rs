@@ -7,7 +7,7 @@ use super::{BEST, Events, Plugin, Prepared, Refusal};
 use crate::cluster::Cluster;
 use crate::node::NodeInfo;
 use crate::pod::{PodInfo, Spread};
-use crate::selectors::tolerated;
+use crate::selectors::{Labels, tolerated};
 
 pub(crate) struct PodTopologySpread;
 
@@ -21,9 +21,16 @@ type Counts = BTreeMap<String, i64>;
 /// Who counts as one of a kind.
 enum Kind<'a> {
     Constraint(&'a Spread),
-    /// Compat: without constraints of its own, a pod is spread among those of its controller.
-    Owner(&'a str),
+    /// Compat: without constraints of its own, a pod is spread among those of its controller, if it is one that keeps a number of
+    /// pods, and of its services.
+    Default {
+        owner: Option<&'a str>,
+        services: &'a Labels,
+    },
 }
+
+/// Controllers that keep a number of pods.
+const KEEPERS: [&str; 3] = ["ReplicationController", "ReplicaSet", "StatefulSet"];
 
 impl Kind<'_> {
     fn count(&self, pod: &PodInfo, node: &NodeInfo) -> i64 {
@@ -37,7 +44,10 @@ impl Kind<'_> {
             Self::Constraint(spread) => {
                 spread.selector.as_ref().is_some_and(|selector| selector.matches(other.labels()))
             }
-            Self::Owner(uid) => other.object.metadata.controller().is_some_and(|owner| owner.uid == *uid),
+            Self::Default { owner, services } => {
+                let own = |uid: &str| other.object.metadata.controller().is_some_and(|owner| owner.uid == uid);
+                owner.is_none_or(own) && services.iter().all(|(key, value)| other.labels().get(key) == Some(value))
+            }
         }
     }
 }
@@ -95,13 +105,16 @@ impl Plugin for PodTopologySpread {
 
     fn score(&self, pod: &PodInfo, cluster: &Cluster, nodes: &[Arc<NodeInfo>]) -> Option<Vec<i64>> {
         let defaults = [default_spread(HOSTNAME, 3), default_spread(ZONE, 5)];
-        let owner = pod.object.metadata.controller().map(|owner| owner.uid.as_str());
-        let wanted: Vec<(&Spread, Kind<'_>)> = match owner {
-            Some(uid) if pod.spread.is_empty() => defaults.iter().map(|spread| (spread, Kind::Owner(uid))).collect(),
-            _ => {
-                let soft = pod.spread.iter().filter(|spread| !spread.required);
-                soft.map(|spread| (spread, Kind::Constraint(spread))).collect()
-            }
+        let keeper = pod.object.metadata.controller().filter(|owner| KEEPERS.contains(&owner.kind.as_str()));
+        let owner = keeper.map(|owner| owner.uid.as_str());
+        let services = if pod.spread.is_empty() { cluster.served_by(pod) } else { Labels::new() };
+        let wanted: Vec<(&Spread, Kind<'_>)> = if !pod.spread.is_empty() {
+            let soft = pod.spread.iter().filter(|spread| !spread.required);
+            soft.map(|spread| (spread, Kind::Constraint(spread))).collect()
+        } else if owner.is_some() || !services.is_empty() {
+            defaults.iter().map(|spread| (spread, Kind::Default { owner, services: &services })).collect()
+        } else {
+            Vec::new()
         };
         if wanted.is_empty() {
             return None;
