@@ -1,13 +1,37 @@
 //! Who set which fields: `metadata.managedFields`, and server-side apply.
 
+mod client_side;
+mod entries;
 mod set;
+mod typed;
 
 use meta::{ApiError, Cause, Reason, StatusDetails};
 use schema::{Schemas, TypeId};
 use serde_json::{Value, json};
 
-use self::set::{Set, child, element, is_atomic, is_list, item};
-use super::fields::{metadata, put, text};
+use self::entries::{Entries, Entry};
+use self::set::Set;
+use self::typed::Typed;
+use super::fields::{metadata, put};
+
+/// Who is said to have set what an object had before anybody's fields were noted.
+const BEFORE_FIRST_APPLY: &str = "before-first-apply";
+
+/// Fields of metadata that nobody owns, and metadata itself.
+const UNOWNED: [&[&str]; 12] = [
+    &["apiVersion"],
+    &["kind"],
+    &["metadata"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "clusterName"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+];
 
 /// Who writes, and when.
 pub(super) struct Writing<'a> {
@@ -21,192 +45,187 @@ pub(super) struct Writing<'a> {
     pub(super) now: &'a str,
 }
 
-#[derive(Clone, Debug, PartialEq)]
-struct Entry {
-    manager: String,
-    operation: String,
-    api_version: String,
-    subresource: String,
-    time: String,
-    set: Set,
-}
-
-fn entries(object: &Value) -> Vec<Entry> {
-    let list = object.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten();
-    let entry = |value: &Value| Entry {
-        manager: text(value, "/manager").to_owned(),
-        operation: text(value, "/operation").to_owned(),
-        api_version: text(value, "/apiVersion").to_owned(),
-        subresource: text(value, "/subresource").to_owned(),
-        time: text(value, "/time").to_owned(),
-        set: value.get("fieldsV1").map(set::read).unwrap_or_default(),
-    };
-    list.map(entry).collect()
-}
-
-fn store(object: &mut Value, entries: &[Entry]) {
-    let value = |entry: &Entry| {
-        let mut value = json!({
-            "manager": entry.manager, "operation": entry.operation, "apiVersion": entry.api_version,
-            "time": entry.time, "fieldsType": "FieldsV1", "fieldsV1": set::write(&entry.set),
-        });
-        if !entry.subresource.is_empty() {
-            value["subresource"] = json!(entry.subresource);
-        }
-        value
-    };
-    let list: Vec<Value> = entries.iter().filter(|entry| !entry.set.is_empty()).map(value).collect();
-    put(metadata(object), "managedFields", (!list.is_empty()).then(|| json!(list)));
-}
-
 impl Writing<'_> {
-    /// Takes the entry of this writer out of the list, or makes one.
-    fn own(&self, entries: &mut Vec<Entry>, operation: &str) -> Entry {
-        let is_own = |entry: &Entry| {
-            entry.manager == self.manager
-                && entry.operation == operation
-                && entry.subresource == self.subresource
-                && (entry.api_version == self.api_version || operation == "Apply")
-        };
-        match entries.iter().position(is_own) {
-            Some(at) => entries.remove(at),
-            None => Entry {
-                manager: self.manager.to_owned(),
-                operation: operation.to_owned(),
-                api_version: self.api_version.to_owned(),
-                subresource: self.subresource.to_owned(),
-                time: String::new(),
-                set: Set::new(),
-            },
+    fn typed(&self) -> Typed<'_> {
+        Typed { schemas: self.schemas, ty: self.ty }
+    }
+
+    fn entry(&self, manager: &str, operation: &str) -> Entry {
+        Entry {
+            manager: manager.to_owned(),
+            operation: operation.to_owned(),
+            api_version: self.api_version.to_owned(),
+            subresource: self.subresource.to_owned(),
+            time: self.now.to_owned(),
+            set: Set::default(),
         }
     }
 
-    fn of(&self, object: &Value) -> Set {
-        let mut set = set::of(self.schemas, self.ty, object);
-        if self.has_status {
-            let status = self.subresource == "status";
-            set.retain(|path| path.first().is_some_and(|first| first == "f:status") == status);
+    /// The set without what this endpoint doesn't write.
+    fn writable(&self, mut set: Set) -> Set {
+        match self.subresource {
+            "status" => set.drop_all(&["spec"]),
+            _ if self.has_status => set.drop_all(&["status"]),
+            _ => {}
         }
         set
     }
 
-    fn differs(&self, path: &[String], before: &Value, new: &Value) -> bool {
-        let at = |object| set::value_at(self.schemas, self.ty, object, path);
-        let keyed = path.last().is_some_and(|step| step.starts_with("k:"));
-        match (at(before), at(new)) {
-            (Some(_), Some(_)) if keyed => false,
-            (before, new) => before != new,
-        }
+    /// The set without what nobody owns.
+    fn ownable(&self, set: Set) -> Set {
+        let mut set = self.writable(set);
+        UNOWNED.iter().for_each(|path| set.drop_one(path));
+        set
     }
 
     /// Notes that this writer changed `before` (null for a new object) to `new`.
     pub(super) fn update(&self, before: &Value, new: &mut Value) {
-        let mut others = entries(before);
-        let mut own = self.own(&mut others, "Update");
-        let (old_set, new_set) = (self.of(before), self.of(new));
-        let changed: Set = new_set.iter().filter(|path| self.differs(path, before, new)).cloned().collect();
-        let gone: Set = old_set.difference(&new_set).cloned().collect();
-        if changed.is_empty() && gone.is_empty() {
-            put(metadata(new), "managedFields", before.pointer("/metadata/managedFields").cloned());
+        let mut entries = self.known(before, new);
+        metadata(new).remove("managedFields");
+        if entries.is_empty() && !before.is_null() {
             return;
         }
-        for entry in &mut others {
-            entry.set.retain(|path| !changed.contains(path) && !gone.contains(path));
+        self.note_update(before, new, &mut entries, self.manager);
+        store(new, &entries);
+    }
+
+    /// The entries to go on from: those that the writer sent, else those of the object.
+    fn known(&self, before: &Value, new: &Value) -> Entries {
+        let sent = new.pointer("/metadata/managedFields");
+        // Compat: one empty entry asks to forget everything.
+        if self.subresource.is_empty() && sent == Some(&json!([{}])) {
+            return Entries::default();
         }
-        own.set.extend(changed);
-        own.set.retain(|path| !gone.contains(path));
-        self.now.clone_into(&mut own.time);
-        others.push(own);
-        store(new, &others);
+        let sent = Entries::read(new);
+        if self.subresource.is_empty() && !sent.is_empty() { sent } else { Entries::read(before) }
+    }
+
+    fn note_update(&self, before: &Value, new: &Value, entries: &mut Entries, manager: &str) {
+        let empty = json!({});
+        let before = if before.is_null() { &empty } else { before };
+        let difference = self.typed().compare(Some(&without_managed(before)), Some(&without_managed(new)));
+        let (changed, removed) = (self.writable(difference.changed), self.writable(difference.removed));
+        entries.each(|_, set| *set = set.difference(&changed).difference(&removed));
+        let changed = self.ownable(changed);
+        if !changed.is_empty() {
+            entries.add(Entry { set: changed, ..self.entry(manager, "Update") });
+        }
+        entries.cap();
     }
 
     /// What `before` (null for a new object) becomes when this writer applies `patch`.
     pub(super) fn apply(&self, before: &Value, patch: &Value, force: bool) -> Result<Value, ApiError> {
-        let mut others = entries(before);
-        let mut own = self.own(&mut others, "Apply");
-        let wanted = self.of(patch);
-        let mut conflicts = Vec::new();
-        for entry in &mut others {
-            let taken: Set =
-                wanted.intersection(&entry.set).filter(|path| self.differs(path, before, patch)).cloned().collect();
-            if force {
-                entry.set.retain(|path| !taken.contains(path));
-            } else {
-                let who = format!("conflict with {:?} using {}", entry.manager, entry.api_version);
-                conflicts.extend(taken.iter().map(|path| (who.clone(), set::show(path))));
+        match self.try_apply(before, patch, force) {
+            Err(conflicts) => {
+                let left = client_side::unless_applied_before(self, before, conflicts);
+                if !left.is_empty() {
+                    return Err(conflict(&left));
+                }
+                self.try_apply(before, patch, true).map_err(|conflicts| conflict(&conflicts))
             }
+            Ok(new) => Ok(new),
         }
-        if !conflicts.is_empty() {
-            return Err(conflict(&conflicts));
-        }
-        let mut new = if before.is_null() { json!({}) } else { before.clone() };
-        self.merge(self.ty, &mut new, patch);
-        // What this writer wanted before and wants no more goes, unless somebody else wants it.
-        for path in own.set.iter().rev().filter(|path| !wanted.contains(*path)) {
-            let kept = others.iter().any(|entry| entry.set.iter().any(|other| other.starts_with(path)))
-                || wanted.iter().any(|other| other.starts_with(path));
-            if !kept {
-                set::remove(self.schemas, self.ty, &mut new, path);
-            }
-        }
-        if own.set != wanted
-            || own.time.is_empty()
-            || self.of(before).iter().any(|path| self.differs(path, before, &new))
-        {
-            self.now.clone_into(&mut own.time);
-        }
-        own.set = wanted;
-        own.api_version = self.api_version.to_owned();
-        others.push(own);
-        store(&mut new, &others);
-        Ok(new)
+        .map(|new| client_side::note(self, new, patch))
     }
 
-    fn merge(&self, ty: Option<TypeId>, target: &mut Value, patch: &Value) {
-        match (patch, target) {
-            (Value::Object(patch), Value::Object(target)) if !is_atomic(self.schemas, ty) => {
-                for (name, value) in patch {
-                    let ty = child(self.schemas, ty, name);
-                    self.merge(ty, target.entry(name.clone()).or_insert(Value::Null), value);
-                }
-            }
-            (Value::Array(patch), Value::Array(target))
-                if is_list(self.schemas, ty) && !is_atomic(self.schemas, ty) =>
-            {
-                let item_type = item(self.schemas, ty);
-                for value in patch {
-                    let key = element(self.schemas, ty, value);
-                    let own = target.iter_mut().find(|own| element(self.schemas, ty, own) == key);
-                    match own {
-                        Some(own) => self.merge(item_type, own, value),
-                        None => target.push(value.clone()),
-                    }
-                }
-            }
-            (patch, target) => *target = patch.clone(),
+    fn try_apply(&self, before: &Value, patch: &Value, force: bool) -> Result<Value, Vec<Conflict>> {
+        let mut entries = Entries::read(before);
+        let live = if before.is_null() { json!({}) } else { without_managed(before) };
+        if entries.is_empty() && !before.is_null() {
+            let unnamed = Writing { subresource: "", ..*self };
+            unnamed.note_update(&Value::Null, &live, &mut entries, BEFORE_FIRST_APPLY);
         }
+        let typed = self.typed();
+        let own = self.entry(self.manager, "Apply");
+        let last = entries.take(&own);
+        let wanted = self.writable(typed.fields(patch));
+        let mut new = live.clone();
+        typed.merge(&mut new, patch);
+        if let Some(last) = &last {
+            let others = entries.all().iter().fold(wanted.clone(), |all, entry| all.union(&entry.set));
+            new = prune(&typed, new, &last.set, &others);
+        }
+        let difference = typed.compare(Some(&live), Some(&new));
+        let (changed, removed) = (self.writable(difference.changed), self.writable(difference.removed));
+        let mut conflicts = Vec::new();
+        entries.each(|entry, set| {
+            let taken = set.intersection(&changed);
+            if !force && !taken.is_empty() {
+                conflicts.push(Conflict { entry: entry.clone(), set: taken.clone() });
+            }
+            *set = set.difference(&taken).difference(&removed);
+        });
+        if !conflicts.is_empty() {
+            conflicts.sort_by_key(Conflict::who);
+            return Err(conflicts);
+        }
+        // What changes nothing keeps the time of the apply before it.
+        let time = last.filter(|_| live == new).map_or_else(|| self.now.to_owned(), |last| last.time);
+        entries.add(Entry { set: self.ownable(wanted), time, ..own });
+        store(&mut new, &entries);
+        Ok(new)
     }
 }
 
-fn conflict(conflicts: &[(String, String)]) -> ApiError {
-    let causes = conflicts.iter().map(|(who, path)| Cause {
+/// What this writer wanted before and wants no more goes, unless somebody wants it or it was never asked for.
+fn prune(typed: &Typed<'_>, merged: Value, last: &Set, wanted: &Set) -> Value {
+    let named = |set: &Set| typed.with_named_fields(set);
+    let last = named(last);
+    let pruned = typed.without(&merged, &last).unwrap_or_default();
+    let all = named(&typed.fields(&merged));
+    let left = named(&typed.fields(&pruned));
+    let unwanted = all.difference(&left.union(&named(wanted)));
+    let pruned = typed.without(&merged, &unwanted).unwrap_or_default();
+    let left = named(&typed.fields(&pruned));
+    typed.without(&merged, &all.difference(&left).intersection(&last)).unwrap_or_default()
+}
+
+fn without_managed(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    object
+}
+
+fn store(object: &mut Value, entries: &Entries) {
+    put(metadata(object), "managedFields", entries.write());
+}
+
+/// Fields that another manager has.
+struct Conflict {
+    entry: Entry,
+    set: Set,
+}
+
+impl Conflict {
+    /// Compat: an applier is known by its name alone.
+    fn who(&self) -> String {
+        let Entry { manager, operation, api_version, subresource, .. } = &self.entry;
+        let within = if subresource.is_empty() { String::new() } else { format!(" with subresource {subresource:?}") };
+        let using = if operation == "Update" { format!(" using {api_version}") } else { String::new() };
+        format!("{manager:?}{within}{using}")
+    }
+}
+
+fn conflict(conflicts: &[Conflict]) -> ApiError {
+    let paths =
+        |conflict: &Conflict| conflict.set.show().into_iter().map(|path| (conflict.who(), path)).collect::<Vec<_>>();
+    let all: Vec<(String, String)> = conflicts.iter().flat_map(paths).collect();
+    let causes = all.iter().map(|(who, path)| Cause {
         reason: "FieldManagerConflict".to_owned(),
-        message: who.clone(),
+        message: format!("conflict with {who}"),
         field: path.clone(),
     });
-    let message = match conflicts {
-        [(who, path)] => format!("Apply failed with 1 conflict: {who}: {path}"),
+    let message = match all.as_slice() {
+        [(who, path)] => format!("Apply failed with 1 conflict: conflict with {who}: {path}"),
         many => {
-            let mut text = format!("Apply failed with {} conflicts:", many.len());
-            let mut last = "";
-            for (who, path) in many {
-                if who != last {
-                    text.push_str(&format!(" {who}:"));
-                    last = who;
-                }
-                text.push_str(&format!("\n- {path}"));
+            let mut lines = Vec::new();
+            for conflict in conflicts {
+                lines.push(format!("conflicts with {}:", conflict.who()));
+                lines.extend(conflict.set.show().iter().map(|path| format!("- {path}")));
             }
-            text
+            format!("Apply failed with {} conflicts: {}", many.len(), lines.join("\n"))
         }
     };
     let mut error = ApiError::new(Reason::Conflict, message);
@@ -215,63 +234,4 @@ fn conflict(conflicts: &[(String, String)]) -> ApiError {
 }
 
 #[cfg(test)]
-mod tests {
-    use meta::Gvk;
-
-    use super::*;
-
-    fn writing(manager: &str) -> Writing<'_> {
-        let schemas = Schemas::builtin();
-        let ty = schemas.of(&Gvk::new("", "v1", "Pod"));
-        Writing {
-            schemas,
-            ty,
-            manager,
-            api_version: "v1",
-            subresource: "",
-            has_status: true,
-            now: "2026-01-01T00:00:00Z",
-        }
-    }
-
-    fn pod(labels: Value, containers: Value) -> Value {
-        json!({"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "labels": labels}, "spec": {"containers": containers}})
-    }
-
-    #[test]
-    fn a_write_owns_what_it_sets() {
-        let mut made = pod(json!({"a": "b"}), json!([{"name": "c", "image": "i"}]));
-        writing("kubectl").update(&Value::Null, &mut made);
-        let entry = &made["metadata"]["managedFields"][0];
-        assert_eq!((&entry["manager"], &entry["operation"]), (&json!("kubectl"), &json!("Update")));
-        let container = json!({".": {}, "f:image": {}, "f:name": {}});
-        let expected = json!({"f:metadata": {"f:labels": {"f:a": {}}},
-            "f:spec": {"f:containers": {"k:{\"name\":\"c\"}": container}}});
-        assert_eq!(entry["fieldsV1"], expected);
-        let mut changed = made.clone();
-        changed["metadata"]["labels"]["a"] = json!("x");
-        writing("other").update(&made, &mut changed);
-        let lists: Vec<Value> = entries(&changed).iter().map(|entry| set::write(&entry.set)).collect();
-        assert_eq!(lists[1], json!({"f:metadata": {"f:labels": {"f:a": {}}}}));
-        assert_eq!(lists[0].get("f:metadata"), None);
-    }
-
-    #[test]
-    fn applying_again_takes_back_what_is_no_longer_wanted() {
-        let first = pod(json!({"a": "b", "c": "d"}), json!([{"name": "c", "image": "i"}]));
-        let made = writing("me").apply(&Value::Null, &first, false).expect("it applies");
-        assert_eq!(made["metadata"]["labels"], json!({"a": "b", "c": "d"}));
-        let mut touched = made.clone();
-        touched["metadata"]["labels"]["c"] = json!("e");
-        writing("you").update(&made, &mut touched);
-        let second = pod(json!({}), json!([{"name": "c", "image": "j"}]));
-        let applied = writing("me").apply(&touched, &second, false).expect("it applies");
-        assert_eq!(applied["metadata"]["labels"], json!({"c": "e"}));
-        assert_eq!(applied["spec"]["containers"], json!([{"name": "c", "image": "j"}]));
-        let error = writing("me").apply(&touched, &first, false).expect_err("a conflict");
-        let text = "Apply failed with 1 conflict: conflict with \"you\" using v1: .metadata.labels.c";
-        assert_eq!((error.code(), error.message.as_str()), (409, text));
-        let forced = writing("me").apply(&touched, &first, true).expect("it applies");
-        assert_eq!(forced["metadata"]["labels"]["c"], "d");
-    }
-}
+mod tests;

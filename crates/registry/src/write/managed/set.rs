@@ -1,228 +1,246 @@
-//! Sets of fields, as `fieldsV1` writes them: which paths of an object somebody owns.
+//! Sets of fields, as `fieldsV1` writes them: a tree of steps, each of which is in the set or not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use schema::{ListKind, Schemas, Type, TypeId};
 use serde_json::{Map, Value, json};
 
-/// A path of elements as `fieldsV1` spells them: `f:name` of a field, `k:{…}` of a list's item, `v:…` of a set's.
-pub(super) type Path = Vec<String>;
-
-/// A set of paths.
-pub(super) type Set = BTreeSet<Path>;
-
-/// What nobody owns.
-const UNOWNED: [&[&str]; 13] = [
-    &["f:apiVersion"],
-    &["f:kind"],
-    &["f:metadata"],
-    &["f:metadata", "f:name"],
-    &["f:metadata", "f:namespace"],
-    &["f:metadata", "f:uid"],
-    &["f:metadata", "f:resourceVersion"],
-    &["f:metadata", "f:generation"],
-    &["f:metadata", "f:creationTimestamp"],
-    &["f:metadata", "f:deletionTimestamp"],
-    &["f:metadata", "f:deletionGracePeriodSeconds"],
-    &["f:metadata", "f:selfLink"],
-    &["f:metadata", "f:managedFields"],
-];
-
-/// All paths that a document sets.
-pub(super) fn of(schemas: &Schemas, ty: Option<TypeId>, object: &Value) -> Set {
-    let mut set = Set::new();
-    walk(schemas, ty, object, &mut Vec::new(), &mut set);
-    set.retain(|path| {
-        let is = |unowned: &&[&str]| path.iter().map(String::as_str).eq(unowned.iter().copied());
-        let beneath_managed = path.len() > 2 && path[0] == "f:metadata" && path[1] == "f:managedFields";
-        !beneath_managed && !UNOWNED.iter().any(is)
-    });
-    set
+/// From a value to one of its parts, in upstream's order.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    /// A field of an object: `f:name`.
+    Field(String),
+    /// An item of a list, by the fields that identify it: `k:{…}`.
+    Keys(BTreeMap<String, Scalar>),
+    /// An item of a list, by its value: `v:…`.
+    Value(Scalar),
 }
 
-fn walk(schemas: &Schemas, ty: Option<TypeId>, value: &Value, path: &mut Path, set: &mut Set) {
-    match value {
-        Value::Object(fields) if !fields.is_empty() && !is_atomic(schemas, ty) => {
-            for (name, value) in fields {
-                path.push(format!("f:{name}"));
-                walk(schemas, child(schemas, ty, name), value, path, set);
-                path.pop();
+/// A value that can identify an item.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scalar {
+    Null,
+    Number(i64),
+    Text(String),
+    Bool(bool),
+    /// Anything else, as JSON.
+    Other(String),
+}
+
+impl Scalar {
+    pub(super) fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(value) => Self::Bool(*value),
+            Value::String(text) => Self::Text(text.clone()),
+            Value::Number(number) => number.as_i64().map_or_else(|| Self::Other(number.to_string()), Self::Number),
+            Value::Array(_) | Value::Object(_) => Self::Other(value.to_string()),
+        }
+    }
+
+    fn json(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Number(number) => json!(number),
+            Self::Text(text) => json!(text),
+            Self::Bool(value) => json!(value),
+            Self::Other(text) => serde_json::from_str(text).unwrap_or_default(),
+        }
+    }
+}
+
+impl Step {
+    pub(super) fn field(name: &str) -> Self {
+        Self::Field(name.to_owned())
+    }
+
+    fn write(&self) -> String {
+        match self {
+            Self::Field(name) => format!("f:{name}"),
+            Self::Keys(keys) => {
+                let keys: Map<String, Value> = keys.iter().map(|(name, value)| (name.clone(), value.json())).collect();
+                format!("k:{}", Value::Object(keys))
             }
+            Self::Value(value) => format!("v:{}", value.json()),
         }
-        Value::Array(items) if !items.is_empty() && is_list(schemas, ty) && !is_atomic(schemas, ty) => {
-            let item_type = item(schemas, ty);
-            for value in items {
-                let Some(element) = element(schemas, ty, value) else { continue };
-                path.push(element);
-                set.insert(path.clone());
-                if value.is_object() {
-                    walk(schemas, item_type, value, path, set);
-                }
-                path.pop();
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let (kind, rest) = text.split_once(':')?;
+        match kind {
+            "f" => Some(Self::field(rest)),
+            "k" => {
+                let keys: Map<String, Value> = serde_json::from_str(rest).ok()?;
+                Some(Self::Keys(keys.iter().map(|(name, value)| (name.clone(), Scalar::of(value))).collect()))
             }
+            "v" => Some(Self::Value(Scalar::of(&serde_json::from_str(rest).ok()?))),
+            _ => None,
         }
-        _ => {
-            if !path.is_empty() {
-                set.insert(path.clone());
+    }
+
+    /// As people read it: `.name`, `[name="a"]`, `[="a"]`.
+    fn show(&self) -> String {
+        match self {
+            Self::Field(name) => format!(".{name}"),
+            Self::Keys(keys) => {
+                let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={}", value.json())).collect();
+                format!("[{}]", keys.join(","))
             }
+            Self::Value(value) => format!("[={}]", value.json()),
         }
     }
 }
 
-/// Whether a value of the type has one owner as a whole.
-pub(super) fn is_atomic(schemas: &Schemas, ty: Option<TypeId>) -> bool {
-    match ty.map(|ty| schemas.get(ty)) {
-        Some(Type::Struct(structure)) => structure.atomic,
-        Some(Type::Map(map)) => map.atomic,
-        Some(Type::List(list)) => list.kind == ListKind::Atomic,
-        Some(Type::Scalar(_) | Type::Any(_) | Type::SchemaOr(_)) | None => true,
+/// A set of fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Set {
+    /// Whether the place itself is in it.
+    pub(super) member: bool,
+    children: BTreeMap<Step, Set>,
+}
+
+impl Set {
+    pub(super) fn is_empty(&self) -> bool {
+        !self.member && self.children.is_empty()
     }
-}
 
-/// Whether the type tells a list's items apart, or would.
-pub(super) fn is_list(schemas: &Schemas, ty: Option<TypeId>) -> bool {
-    ty.is_some_and(|ty| matches!(schemas.get(ty), Type::List(_)))
-}
-
-/// The type of a field or of a map's value.
-pub(super) fn child(schemas: &Schemas, ty: Option<TypeId>, name: &str) -> Option<TypeId> {
-    match schemas.get(ty?) {
-        Type::Struct(structure) => structure.fields.iter().find(|field| field.name == name).map(|field| field.ty),
-        Type::Map(map) => Some(map.value),
-        Type::List(_) | Type::Scalar(_) | Type::Any(_) | Type::SchemaOr(_) => None,
+    /// What of the set is beneath a step.
+    pub(super) fn beneath(&self, step: &Step) -> Option<&Self> {
+        self.children.get(step)
     }
-}
 
-/// The type of a list's items.
-pub(super) fn item(schemas: &Schemas, ty: Option<TypeId>) -> Option<TypeId> {
-    match schemas.get(ty?) {
-        Type::List(list) => Some(list.item),
-        Type::Struct(_) | Type::Map(_) | Type::Scalar(_) | Type::Any(_) | Type::SchemaOr(_) => None,
+    pub(super) fn children(&self) -> impl Iterator<Item = (&Step, &Self)> {
+        self.children.iter()
     }
-}
 
-/// The path element of a list's item.
-pub(super) fn element(schemas: &Schemas, ty: Option<TypeId>, value: &Value) -> Option<String> {
-    let Type::List(list) = schemas.get(ty?) else { return None };
-    match &list.kind {
-        ListKind::Atomic => None,
-        ListKind::Set => Some(format!("v:{value}")),
-        ListKind::Map(keys) => {
-            let key = |key: &schema::MapKey| {
-                value.get(&key.name).or(key.default.as_ref()).map(|value| (key.name.clone(), value.clone()))
-            };
-            let keys: BTreeMap<String, Value> = keys.iter().filter_map(key).collect();
-            Some(format!("k:{}", json!(keys)))
-        }
-    }
-}
-
-/// The value at a path.
-pub(super) fn value_at<'a>(
-    schemas: &Schemas,
-    mut ty: Option<TypeId>,
-    mut value: &'a Value,
-    path: &[String],
-) -> Option<&'a Value> {
-    for step in path {
-        if let Some(name) = step.strip_prefix("f:") {
-            value = value.get(name)?;
-            ty = child(schemas, ty, name);
+    /// Puts a part in place; an empty one leaves no trace.
+    pub(super) fn put(&mut self, step: Step, part: Self) {
+        if part.is_empty() {
+            self.children.remove(&step);
         } else {
-            let items = value.as_array()?;
-            value = items.iter().find(|item| element(schemas, ty, item).as_deref() == Some(step))?;
-            ty = item(schemas, ty);
+            self.children.insert(step, part);
         }
     }
-    Some(value)
-}
 
-/// Removes the value at a path.
-pub(super) fn remove(schemas: &Schemas, ty: Option<TypeId>, value: &mut Value, path: &[String]) {
-    let Some((step, rest)) = path.split_first() else { return };
-    match (step.strip_prefix("f:"), value) {
-        (Some(name), Value::Object(fields)) => {
-            if rest.is_empty() {
-                fields.remove(name);
-            } else if let Some(value) = fields.get_mut(name) {
-                remove(schemas, child(schemas, ty, name), value, rest);
+    pub(super) fn union(&self, other: &Self) -> Self {
+        let mut all = self.clone();
+        all.member |= other.member;
+        for (step, part) in &other.children {
+            let own = all.children.entry(step.clone()).or_default();
+            *own = own.union(part);
+        }
+        all
+    }
+
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        let mut both = Self { member: self.member && other.member, ..Self::default() };
+        for (step, part) in &self.children {
+            if let Some(theirs) = other.children.get(step) {
+                both.put(step.clone(), part.intersection(theirs));
             }
         }
-        (None, Value::Array(items)) => {
-            let Some(at) = items.iter().position(|item| element(schemas, ty, item).as_deref() == Some(step)) else {
-                return;
-            };
-            if rest.is_empty() {
-                items.remove(at);
-            } else {
-                remove(schemas, item(schemas, ty), &mut items[at], rest);
+        both
+    }
+
+    pub(super) fn difference(&self, other: &Self) -> Self {
+        let mut rest = Self { member: self.member && !other.member, ..Self::default() };
+        for (step, part) in &self.children {
+            let part = other.children.get(step).map_or_else(|| part.clone(), |theirs| part.difference(theirs));
+            rest.put(step.clone(), part);
+        }
+        rest
+    }
+
+    /// Takes a place and all beneath it out.
+    pub(super) fn drop_all(&mut self, path: &[&str]) {
+        let Some((first, rest)) = path.split_first() else { return };
+        let step = Step::field(first);
+        if rest.is_empty() {
+            self.children.remove(&step);
+        } else if let Some(mut part) = self.children.remove(&step) {
+            part.drop_all(rest);
+            self.put(step, part);
+        }
+    }
+
+    /// Takes one place out, and leaves what is beneath it.
+    pub(super) fn drop_one(&mut self, path: &[&str]) {
+        let Some((first, rest)) = path.split_first() else {
+            self.member = false;
+            return;
+        };
+        let step = Step::field(first);
+        if let Some(mut part) = self.children.remove(&step) {
+            part.drop_one(rest);
+            self.put(step, part);
+        }
+    }
+
+    /// Every place of the set, as people read it.
+    pub(super) fn show(&self) -> Vec<String> {
+        fn walk(set: &Set, path: &str, all: &mut Vec<String>) {
+            if set.member {
+                all.push(path.to_owned());
+            }
+            for (step, part) in &set.children {
+                walk(part, &format!("{path}{}", step.show()), all);
             }
         }
-        _ => {}
+        let mut all = Vec::new();
+        walk(self, "", &mut all);
+        all
     }
-}
 
-/// The set as `fieldsV1`.
-pub(super) fn write(set: &Set) -> Value {
-    let mut root = json!({});
-    for path in set {
-        let mut at = &mut root;
-        for step in path {
-            let fields = at.as_object_mut().expect("each step of a set is an object");
-            at = fields.entry(step.clone()).or_insert_with(|| json!({}));
-        }
-    }
-    for path in set {
-        let mut at = Some(&mut root);
-        for step in path {
-            at = at.and_then(|at| at.get_mut(step));
-        }
-        if let Some(Value::Object(fields)) = at
-            && !fields.is_empty()
-        {
-            fields.insert(".".to_owned(), json!({}));
-        }
-    }
-    root
-}
-
-/// A set from `fieldsV1`.
-pub(super) fn read(fields: &Value) -> Set {
-    fn step(fields: &Map<String, Value>, path: &mut Path, set: &mut Set) {
-        if fields.is_empty() && !path.is_empty() {
-            set.insert(path.clone());
-        }
-        for (name, value) in fields {
-            if name == "." {
-                set.insert(path.clone());
-            } else if let Value::Object(fields) = value {
-                path.push(name.clone());
-                step(fields, path, set);
-                path.pop();
+    /// The set as `fieldsV1`.
+    pub(super) fn write(&self) -> Value {
+        let mut fields = Map::new();
+        for (step, part) in &self.children {
+            let mut value = part.write();
+            if let Value::Object(fields) = &mut value
+                && part.member
+                && !part.children.is_empty()
+            {
+                fields.insert(".".to_owned(), json!({}));
             }
+            fields.insert(step.write(), value);
         }
+        Value::Object(fields)
     }
-    let mut set = Set::new();
-    if let Value::Object(fields) = fields {
-        step(fields, &mut Vec::new(), &mut set);
+
+    /// A set from `fieldsV1`.
+    pub(super) fn read(fields: &Value) -> Self {
+        let mut set = Self::default();
+        for (name, value) in fields.as_object().into_iter().flatten() {
+            let Some(step) = Step::read(name) else { continue };
+            let mut part = Self::read(value);
+            part.member = part.children.is_empty() || value.get(".").is_some();
+            set.put(step, part);
+        }
+        set
     }
-    set
 }
 
-/// A path as people read it: `.spec.containers[name="a"].image`.
-pub(super) fn show(path: &[String]) -> String {
-    let mut text = String::new();
-    for step in path {
-        if let Some(name) = step.strip_prefix("f:") {
-            text.push('.');
-            text.push_str(name);
-        } else if let Some(value) = step.strip_prefix("v:") {
-            text.push_str(&format!("[={value}]"));
-        } else if let Some(keys) = step.strip_prefix("k:") {
-            let keys: BTreeMap<String, Value> = serde_json::from_str(keys).unwrap_or_default();
-            let keys: Vec<String> = keys.iter().map(|(name, value)| format!("{name}={value}")).collect();
-            text.push_str(&format!("[{}]", keys.join(",")));
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_read_and_written() {
+        let check = |fields: Value| assert_eq!(Set::read(&fields).write(), fields);
+        check(json!({}));
+        check(json!({"f:data": {".": {}, "f:a": {}}, "f:metadata": {"f:labels": {"f:a": {}}}}));
+        check(
+            json!({"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}}, "f:list": {"v:\"a\"": {}, "v:1": {}}}),
+        );
     }
-    text
+
+    #[test]
+    fn sets_are_combined() {
+        let set = |fields: Value| Set::read(&fields);
+        let (one, two) =
+            (set(json!({"f:a": {".": {}, "f:b": {}}, "f:c": {}})), set(json!({"f:a": {"f:b": {}}, "f:d": {}})));
+        assert_eq!(one.union(&two), set(json!({"f:a": {".": {}, "f:b": {}}, "f:c": {}, "f:d": {}})));
+        assert_eq!(one.intersection(&two), set(json!({"f:a": {"f:b": {}}})));
+        assert_eq!(one.difference(&two), set(json!({"f:a": {}, "f:c": {}})));
+        assert_eq!(one.show(), [".a", ".a.b", ".c"]);
+    }
 }
