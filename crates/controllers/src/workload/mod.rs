@@ -60,13 +60,13 @@ pub(crate) fn all(context: &Context, pods: &Informer, nodes: &Informer) -> Vec<A
             sets,
             pods: pods.clone(),
         }),
-        Arc::new(daemon_set::DaemonSets {
-            tools: tools("daemon-set-controller", "daemonset-controller"),
-            sets: informer("apps", "daemonsets"),
-            revisions: revisions.clone(),
-            pods: pods.clone(),
-            nodes: nodes.clone(),
-        }),
+        Arc::new(daemon_set::DaemonSets::new(
+            tools("daemon-set-controller", "daemonset-controller"),
+            informer("apps", "daemonsets"),
+            revisions.clone(),
+            pods.clone(),
+            nodes.clone(),
+        )),
         Arc::new(stateful_set::StatefulSets {
             tools: tools("statefulset-controller", "statefulset-controller"),
             sets: informer("apps", "statefulsets"),

@@ -1,5 +1,6 @@
 //! Keeps one pod of a DaemonSet on every node that it is meant for.
 
+mod back_off;
 mod nodes;
 mod plan;
 
@@ -17,6 +18,7 @@ use super::children::{Children, Wording, from_template};
 use super::document::{normal, number};
 use super::history::History;
 use super::pod::Pod;
+use back_off::BackOff;
 use plan::{Action, State, plan};
 
 /// The label that bears the hash of a pod's template.
@@ -28,9 +30,14 @@ pub(crate) struct DaemonSets {
     pub(crate) revisions: Informer,
     pub(crate) pods: Informer,
     pub(crate) nodes: Informer,
+    back_off: BackOff,
 }
 
 impl DaemonSets {
+    pub(super) fn new(tools: Tools, sets: Informer, revisions: Informer, pods: Informer, nodes: Informer) -> Self {
+        Self { tools, sets, revisions, pods, nodes, back_off: BackOff::default() }
+    }
+
     fn pod(set: &Object, value: &Value, node: &str, hash: &str) -> Value {
         let mut pod = from_template(set, &value["spec"]["template"]);
         pod["metadata"]["generateName"] = json!(format!("{}-", set.metadata.name));
@@ -56,7 +63,10 @@ impl DaemonSets {
             match action {
                 Action::Create(node) => wanted.push(Self::pod(set, value, &node, hash)),
                 Action::Delete(pod) => unwanted.push(pod),
-                Action::Replace { pod, reason, message } => {
+                Action::Replace { pod, node, reason, message } => {
+                    if reason == plan::FAILED {
+                        self.back_off.replaced(&key(set), &node, self.tools.clock.instant());
+                    }
                     self.tools.recorder.warning(&Subject::of(set), reason, message);
                     unwanted.push(pod);
                 }
@@ -94,8 +104,8 @@ impl Controller for DaemonSets {
         (source.keys)(object)
     }
 
-    async fn reconcile(&self, key: &str) -> Result<Outcome, ReconcileError> {
-        let Some(set) = self.sets.get(key) else { return Ok(Outcome::default()) };
+    async fn reconcile(&self, name: &str) -> Result<Outcome, ReconcileError> {
+        let Some(set) = self.sets.get(name) else { return Ok(Outcome::default()) };
         let value = set.value();
         let (client, resource) = (&self.tools.client, self.sets.gvr());
         let selector = selector(&value);
@@ -114,7 +124,8 @@ impl Controller for DaemonSets {
         let hash = newest.object.metadata.labels.get(HASH).cloned().unwrap_or_default();
         let known: Vec<Value> = self.nodes.list().iter().map(|node| node.value()).collect();
         let now = self.tools.clock.now();
-        let state = State { set: &value, pods: &own, nodes: nodes::fits(&value, &known), hash: &hash, now };
+        let resting = self.back_off.resting(&key(&set), self.tools.clock.instant());
+        let state = State { set: &value, pods: &own, nodes: nodes::fits(&value, &known), resting, hash: &hash, now };
         let acted = self.act(&set, &value, &hash, plan(&state)).await;
         let status = plan::status(&state, collisions);
         if normal(&status) != normal(&value["status"]) {
@@ -125,12 +136,20 @@ impl Controller for DaemonSets {
         }
         acted?;
         let mut in_use: BTreeSet<String> = own.iter().map(|pod| pod.label(HASH).to_owned()).collect();
-        in_use.insert(hash);
+        in_use.insert(hash.clone());
         history.truncate(&value, &in_use).await?;
         let min_ready = number(&value, "/spec/minReadySeconds");
-        let again_after = own.iter().filter_map(|pod| pod.available_in(min_ready, now)).min();
+        let available = own.iter().filter_map(|pod| pod.available_in(min_ready, now));
+        let failed = own.iter().filter(|pod| pod.phase == "Failed" && !pod.is_terminating());
+        let rested = failed.filter_map(|pod| state.resting.get(&pod.node)).copied();
+        let again_after = available.chain(rested).min();
         Ok(Outcome { again_after, ..Outcome::default() })
     }
+}
+
+/// The set, of the generation that its pods are made of.
+fn key(set: &Object) -> back_off::Key {
+    (set.metadata.uid.clone(), set.metadata.generation)
 }
 
 fn selector(set: &Value) -> LabelSelector {

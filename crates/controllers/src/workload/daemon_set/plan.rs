@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use meta::Object;
@@ -13,11 +14,16 @@ use crate::workload::document::{number, scaled, set_count, text};
 use crate::workload::history::kept_conditions;
 use crate::workload::pod::Pod;
 
+/// Why a pod that failed is replaced.
+pub(super) const FAILED: &str = "FailedDaemonPod";
+
 /// What there is.
 pub(super) struct State<'a> {
     pub(super) set: &'a Value,
     pub(super) pods: &'a [Pod],
     pub(super) nodes: BTreeMap<String, Fit>,
+    /// Nodes where a failed pod stays for now, each with how much longer.
+    pub(super) resting: BTreeMap<String, Duration>,
     /// The hash of the newest template.
     pub(super) hash: &'a str,
     pub(super) now: Timestamp,
@@ -31,6 +37,7 @@ pub(super) enum Action {
     /// Deletes a pod that has ended, and says so.
     Replace {
         pod: Arc<Object>,
+        node: String,
         reason: &'static str,
         message: String,
     },
@@ -106,11 +113,15 @@ fn manage(state: &State<'_>, by_node: &BTreeMap<String, Vec<&Pod>>) -> Vec<Actio
         let (ended, alive): (Vec<&Pod>, Vec<&Pod>) =
             pods.iter().filter(|pod| !pod.is_terminating()).partition(|pod| pod.is_finished());
         for pod in ended {
+            if pod.phase == "Failed" && state.resting.contains_key(node) {
+                continue;
+            }
             let (reason, word) =
-                if pod.phase == "Failed" { ("FailedDaemonPod", "failed") } else { ("SucceededDaemonPod", "succeeded") };
+                if pod.phase == "Failed" { (FAILED, "failed") } else { ("SucceededDaemonPod", "succeeded") };
             let effort = if pod.phase == "Failed" { "will try to kill it" } else { "will try to delete it" };
             let message = format!("Found {word} daemon pod {} on node {node}, {effort}", pod.object.metadata.key());
-            actions.push(Action::Replace { pod: Arc::clone(&pod.object), reason, message });
+            let (pod, node) = (Arc::clone(&pod.object), node.clone());
+            actions.push(Action::Replace { pod, node, reason, message });
         }
         let surging = state.is_rolling() && state.limits().0 > 0;
         for new in [true, false] {
@@ -219,6 +230,10 @@ mod tests {
     }
 
     fn check(rolling: Value, pods: &[Pod], expected: &str) {
+        check_resting(rolling, pods, &[], expected);
+    }
+
+    fn check_resting(rolling: Value, pods: &[Pod], resting: &[&str], expected: &str) {
         let set = json!({"spec": {"updateStrategy": {"type": "RollingUpdate", "rollingUpdate": rolling}}});
         let fit = |runs: bool, stays: bool| Fit { runs, stays };
         let nodes = [("a", fit(true, true)), ("b", fit(true, true)), ("c", fit(false, false)), ("d", fit(false, true))];
@@ -229,7 +244,8 @@ mod tests {
             Action::Delete(pod) => format!("-{}", pod.metadata.name),
             Action::Replace { pod, reason, .. } => format!("{reason} {}", pod.metadata.name),
         };
-        let state = State { set: &set, pods, nodes, hash: "new", now };
+        let resting = resting.iter().map(|node| ((*node).to_owned(), Duration::from_secs(1))).collect();
+        let state = State { set: &set, pods, nodes, resting, hash: "new", now };
         assert_eq!(plan(&state).iter().map(word).collect::<Vec<_>>().join(" "), expected);
     }
 
@@ -240,6 +256,7 @@ mod tests {
         check(one(), &[], "+a +b");
         check(one(), &[running("a", "new"), running("b", "new"), running("c", "new"), running("d", "new")], "-c-new");
         check(one(), &[pod("a", "new", "Failed"), running("b", "new")], "FailedDaemonPod a-new");
+        check_resting(one(), &[pod("a", "new", "Failed"), running("b", "new")], &["a"], "");
         check(one(), &[running("a", "old"), running("b", "old")], "-a-old");
         check(one(), &[running("b", "old")], "+a");
         check(one(), &[pod("a", "old", "Pending"), running("b", "old")], "-a-old");
