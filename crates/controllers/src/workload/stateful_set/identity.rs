@@ -36,11 +36,6 @@ pub(super) fn claims(set: &Value, ordinal: i64) -> Vec<Value> {
     claim_templates(set).iter().map(claim).collect()
 }
 
-/// The reference by which an object holds a claim that goes with it.
-pub(super) fn holder(owner: &Object) -> Value {
-    json!({"apiVersion": owner.api_version(), "kind": owner.kind(), "name": owner.metadata.name, "uid": owner.metadata.uid})
-}
-
 /// A pod of this revision.
 pub(super) fn pod(owner: &Object, set: &Value, revision: &Revision, ordinal: i64) -> Value {
     let mut pod = from_template(owner, &revision.template());

@@ -2,22 +2,24 @@
 
 mod identity;
 mod plan;
+mod retention;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::{Controller, Informer, Outcome, ReconcileError, Source, Subject};
-use meta::{LabelSelector, Object, PatchType, Reason, ResourcePath, WriteOptions};
+use meta::{LabelSelector, Object, Reason};
 use serde_json::{Value, json};
 
 use super::Tools;
 use super::adoption::Adopter;
 use super::children::{Children, Wording};
-use super::document::{items, normal, number, text};
+use super::document::{controller_reference, items, normal, number, text};
 use super::history::History;
 use super::pod::Pod;
 use plan::{Action, State, plan};
+use retention::{Holders, Retention};
 
 pub(crate) struct StatefulSets {
     pub(crate) tools: Tools,
@@ -47,15 +49,7 @@ impl StatefulSets {
                 }
                 Ok(())
             }
-            Action::Delete { pod, scaled_down } => {
-                if scaled_down && text(state.set, "/spec/persistentVolumeClaimRetentionPolicy/whenScaled") == "Delete" {
-                    let ordinal = identity::ordinal(&set.metadata.name, &pod.metadata.name).unwrap_or(0);
-                    for claim in identity::claims(state.set, ordinal) {
-                        self.own_claim(&claim, &pod).await?;
-                    }
-                }
-                children.delete(&pod).await
-            }
+            Action::Delete(pod) => children.delete(&pod).await,
         }
     }
 
@@ -63,13 +57,16 @@ impl StatefulSets {
     async fn ensure_claim(&self, set: &Arc<Object>, ordinal: i64, mut claim: Value) -> Result<bool, ReconcileError> {
         let namespace = &set.metadata.namespace;
         let name = text(&claim, "/metadata/name").to_owned();
+        let pod = format!("{}-{ordinal}", set.metadata.name);
+        let retention = Retention::of(&set.value());
         if let Some(found) = self.claims.get(&format!("{namespace}/{name}")) {
-            return Ok(!found.metadata.is_terminating());
+            let exists = || self.pods.get(&format!("{namespace}/{pod}")).is_some();
+            return Ok(!found.metadata.is_terminating() && (exists() || !retention.is_stale(&found.value(), &pod)));
         }
-        if text(&set.value(), "/spec/persistentVolumeClaimRetentionPolicy/whenDeleted") == "Delete" {
-            claim["metadata"]["ownerReferences"] = json!([identity::holder(set)]);
+        if retention.with_set {
+            claim["metadata"]["ownerReferences"] = json!([controller_reference(set)]);
         }
-        let (subject, pod) = (Subject::of(set), format!("{}-{ordinal}", set.metadata.name));
+        let subject = Subject::of(set);
         let what = format!("Claim {name} Pod {pod} in StatefulSet {}", set.metadata.name);
         match self.tools.client.create(self.claims.gvr(), namespace, claim).await {
             Ok(made) => {
@@ -86,15 +83,23 @@ impl StatefulSets {
         }
     }
 
-    /// Lets a claim go with the pod that uses it.
-    async fn own_claim(&self, claim: &Value, pod: &Object) -> Result<(), ReconcileError> {
-        let path =
-            ResourcePath::object(self.claims.gvr().clone(), &pod.metadata.namespace, text(claim, "/metadata/name"));
-        let patch = json!({"metadata": {"ownerReferences": [identity::holder(pod)]}});
-        match self.tools.client.patch(&path, PatchType::StrategicMerge, &patch, WriteOptions::default()).await {
-            Err(error) if error.reason != Reason::NotFound => Err(error.into()),
-            Ok(_) | Err(_) => Ok(()),
+    /// Has a pod's claims held by what they go with.
+    async fn retain(&self, set: &Object, value: &Value, pod: &Pod, leaves: bool) -> Result<(), ReconcileError> {
+        let ordinal = identity::ordinal(&set.metadata.name, pod.name()).unwrap_or(0);
+        let holders = Holders { set, pod: &pod.object, leaves };
+        for wanted in identity::claims(value, ordinal) {
+            let key = format!("{}/{}", set.metadata.namespace, text(&wanted, "/metadata/name"));
+            let Some(claim) = self.claims.get(&key) else { continue };
+            let mut claim = claim.value();
+            let Some(references) = Retention::of(value).references(&claim, &holders) else { continue };
+            claim["metadata"]["ownerReferences"] = json!(references);
+            match self.tools.client.update(self.claims.gvr(), claim).await {
+                Err(error) if error.reason != Reason::NotFound => return Err(error.into()),
+                Ok(written) => self.claims.catch_up(written.revision).await,
+                Err(_) => {}
+            }
         }
+        Ok(())
     }
 }
 
@@ -149,6 +154,9 @@ impl Controller for StatefulSets {
         let now = self.tools.clock.now();
         let state = State { set: &value, pods: &pods, current: &current, update: &update, collisions, now };
         if !set.metadata.is_terminating() {
+            for pod in &pods {
+                self.retain(&set, &value, pod, !state.has(pod)).await?;
+            }
             for action in plan(&state) {
                 self.act(&set, &state, action).await?;
             }

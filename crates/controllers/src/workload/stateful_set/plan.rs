@@ -26,7 +26,7 @@ pub(super) struct State<'a> {
 pub(super) enum Action {
     Create(i64),
     EnsureClaims(i64),
-    Delete { pod: Arc<Object>, scaled_down: bool },
+    Delete(Arc<Object>),
 }
 
 impl State<'_> {
@@ -52,6 +52,12 @@ impl State<'_> {
 
     fn is_healthy(&self, pod: &Pod) -> bool {
         self.is_available(pod) && !pod.is_terminating()
+    }
+
+    /// Whether a pod is one of those that are wanted.
+    pub(super) fn has(&self, pod: &Pod) -> bool {
+        let ordinal = ordinal(text(self.set, "/metadata/name"), pod.name());
+        ordinal.is_some_and(|ordinal| (self.start()..self.start() + self.wanted()).contains(&ordinal))
     }
 
     fn by_ordinal(&self) -> BTreeMap<i64, &Pod> {
@@ -101,7 +107,7 @@ pub(super) fn plan(state: &State<'_>) -> Vec<Action> {
         if ordered && !state.is_available(pod) && unhealthy != Some(*ordinal) {
             return actions;
         }
-        actions.push(Action::Delete { pod: Arc::clone(&pod.object), scaled_down: true });
+        actions.push(Action::Delete(Arc::clone(&pod.object)));
         if ordered {
             return actions;
         }
@@ -119,7 +125,7 @@ struct Step {
 fn replica(state: &State<'_>, pod: Option<&Pod>, ordinal: i64, ordered: bool) -> Step {
     let Some(pod) = pod else { return Step { action: Some(Action::Create(ordinal)), waits: ordered } };
     if pod.is_finished() {
-        let delete = || Action::Delete { pod: Arc::clone(&pod.object), scaled_down: false };
+        let delete = || Action::Delete(Arc::clone(&pod.object));
         return Step { action: (!pod.is_terminating()).then(delete), waits: true };
     }
     let action = (pod.phase == "Pending").then_some(Action::EnsureClaims(ordinal));
@@ -134,7 +140,7 @@ fn roll(state: &State<'_>, pods: &BTreeMap<i64, &Pod>) -> Option<Action> {
     let partition = state.start() + number(state.set, "/spec/updateStrategy/rollingUpdate/partition");
     for (_, pod) in pods.range(partition..).rev().filter(|(n, _)| **n < state.start() + state.wanted()) {
         if pod.label(REVISION) != state.update.name() && !pod.is_terminating() {
-            return Some(Action::Delete { pod: Arc::clone(&pod.object), scaled_down: false });
+            return Some(Action::Delete(Arc::clone(&pod.object)));
         }
         if !state.is_healthy(pod) {
             return None;
@@ -210,7 +216,7 @@ mod tests {
         let word = |action: &Action| match action {
             Action::Create(ordinal) => format!("+{ordinal}"),
             Action::EnsureClaims(ordinal) => format!("~{ordinal}"),
-            Action::Delete { pod, .. } => format!("-{}", pod.metadata.name),
+            Action::Delete(pod) => format!("-{}", pod.metadata.name),
         };
         assert_eq!(plan(&state).iter().map(word).collect::<Vec<_>>().join(" "), expected);
     }
