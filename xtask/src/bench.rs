@@ -8,6 +8,7 @@ pub(crate) mod api;
 mod podman;
 mod pods;
 mod process;
+mod schedule;
 mod statistics;
 mod table;
 
@@ -22,6 +23,7 @@ use statistics::{median, percentile};
 use table::{Column, FIGURES};
 
 const BURST: usize = 20;
+const SCHEDULED: usize = 1000;
 /// The archive of the image that every pod runs, and its name: a program that ends on TERM.
 const IMAGE: (&str, &str) = ("pause", "registry.k8s.io/pause:3.10.2");
 
@@ -92,6 +94,10 @@ fn cluster(peer: &dyn Peer, starts: &[ColdStart], count: usize, options: &Option
             anyhow::Ok((times, burst, full))
         })
     })?;
+    eprintln!("{}: {SCHEDULED} pods get nodes", peer.name());
+    let scheduled = peer
+        .netns()
+        .inside(|| api::runtime()?.block_on(schedule::rate(&access, SCHEDULED)).context("schedule pods"))?;
     let api: Vec<Duration> = starts.iter().map(|start| start.api).collect();
     let node: Vec<Duration> = starts.iter().map(|start| start.node).collect();
     let mut values = of_pods(&times, burst);
@@ -100,6 +106,7 @@ fn cluster(peer: &dyn Peer, starts: &[ColdStart], count: usize, options: &Option
     values[2] = Some(memory);
     values[3] = Some(idle);
     values[7] = Some(full / BURST as f64);
+    values[10] = Some(scheduled);
     Ok(Column { name: peer.name().to_owned(), values })
 }
 

@@ -34,13 +34,7 @@ impl Pods {
         let mut api = Api::connect(access).await?;
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}});
         api.call(Method::POST, "/api/v1/namespaces", Some(&namespace)).await?;
-        for _ in 0..TRIES {
-            let path = "/api/v1/namespaces/bench/serviceaccounts/default";
-            if api.try_call(Method::GET, path, None).await?.0.is_success() {
-                break;
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
+        wait_for_account(&mut api, NAMESPACE).await?;
         let watch = api.another().await?.watch(&format!("{PODS}?watch=1")).await?;
         Ok(Self { api, watch, image: image.to_owned() })
     }
@@ -91,6 +85,18 @@ impl Pods {
         }
         self.watch.until(&names, is_gone).await.context("end the pods")
     }
+}
+
+/// Waits until a namespace takes pods.
+pub(super) async fn wait_for_account(api: &mut Api, namespace: &str) -> anyhow::Result<()> {
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/default");
+    for _ in 0..TRIES {
+        if api.try_call(Method::GET, &path, None).await?.0.is_success() {
+            break;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+    Ok(())
 }
 
 fn is_ready(event: &Value) -> bool {
