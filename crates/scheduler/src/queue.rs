@@ -77,14 +77,20 @@ impl Queue {
         self.entries.remove(key);
     }
 
-    /// Brings back those whom these happenings may help.
-    pub(crate) fn wake(&mut self, events: Events, now: Instant) {
+    /// Brings back those whom these happenings may help, of whom `could` says so too.
+    pub(crate) fn wake(&mut self, events: Events, now: Instant, could: impl Fn(&str) -> bool) {
         if events.is_empty() || self.parked.is_empty() {
             return;
         }
-        let helped = |entry: &Entry| matches!(entry.place, Place::Parked(waits_for) if waits_for.meets(events));
+        // Who waits for other pods to come may be helped from anywhere.
+        let helped = |key: &str, entry: &Entry| match entry.place {
+            Place::Parked(waits_for) => {
+                waits_for.meets(events) && (waits_for.meets(Events::POD_ASSIGNED) || could(key))
+            }
+            Place::Active | Place::BackOff(..) | Place::Out => false,
+        };
         let keys: Vec<String> =
-            self.entries.iter().filter(|(_, entry)| helped(entry)).map(|(key, _)| key.clone()).collect();
+            self.entries.iter().filter(|(key, entry)| helped(key, entry)).map(|(key, _)| key.clone()).collect();
         keys.iter().for_each(|key| self.bring_back(key, now));
     }
 
@@ -189,10 +195,12 @@ mod tests {
         queue.add("a", 0);
         assert_eq!(queue.pop(now).as_deref(), Some("a"));
         queue.park("a", Events::NODE_ADDED);
-        queue.wake(Events::POD_GONE, now);
+        queue.wake(Events::POD_GONE, now, |_| true);
         assert_eq!(queue.pop(now), None);
         assert_eq!(queue.due(), Some(now + FLUSH));
-        queue.wake(Events::NODE_ADDED, now);
+        queue.wake(Events::NODE_ADDED, now, |_| false);
+        assert_eq!(queue.pop(now), None);
+        queue.wake(Events::NODE_ADDED, now, |_| true);
         assert_eq!(queue.pop(now).as_deref(), Some("a"), "nobody else is there, so it need not wait");
         queue.park("a", Events::NODE_ADDED);
         assert_eq!(queue.pop(now + FLUSH).as_deref(), Some("a"), "it is tried at last in any case");

@@ -146,7 +146,10 @@ impl Scheduler {
             }
         };
         match read {
-            Ok(events) => self.queue.wake(events, now),
+            Ok(events) => {
+                let node = if changed.kind() == "Node" { key.as_str() } else { "" };
+                self.queue.wake(events, now, |pod| self.state.could_help(pod, node));
+            }
             Err(error) => tracing::warn!(kind = changed.kind(), key, %error, "an object can't be read"),
         }
     }
@@ -162,7 +165,8 @@ impl Scheduler {
             Turn::Try(priority) => self.queue.add(key, priority),
             Turn::Never => self.queue.remove(key),
         }
-        self.queue.wake(effect.events, self.hands.clock.instant());
+        let now = self.hands.clock.instant();
+        self.queue.wake(effect.events, now, |pod| self.state.could_help(pod, &effect.node));
         let gated = self.state.waiting(key).filter(|pod| !pod.gates.is_empty());
         if let Some(pod) = gated {
             let text = "Scheduling is blocked due to non-empty scheduling gates";
@@ -199,7 +203,7 @@ impl Scheduler {
         if self.state.give_up(&pod) {
             self.queue.failed(&pod.key());
         }
-        self.queue.wake(crate::plugins::Events::POD_GONE, self.hands.clock.instant());
+        self.queue.wake(crate::plugins::Events::POD_GONE, self.hands.clock.instant(), |_| true);
     }
 
     async fn refuse(&mut self, pod: &Arc<PodInfo>, failure: Failure) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use meta::{Object, ObjectError};
 
 use crate::cluster::Cluster;
+use crate::cycle::refusal;
 use crate::node::NodeInfo;
 use crate::plugins::Events;
 use crate::pod::PodInfo;
@@ -45,11 +46,19 @@ pub(crate) enum Turn {
 }
 
 /// What a change means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Effect {
     /// What others may have waited for.
     pub(crate) events: Events,
+    /// The one node where that happened; empty if it may be more.
+    pub(crate) node: String,
     pub(crate) turn: Turn,
+}
+
+impl Effect {
+    fn of(events: Events, turn: Turn) -> Self {
+        Self { events, node: String::new(), turn }
+    }
 }
 
 /// The state.
@@ -88,24 +97,21 @@ impl State {
         let before = if same(object) { Events::default() } else { self.gone(key).events };
         let pod = Arc::new(PodInfo::read(object)?);
         let mut effect = if pod.node.is_empty() { self.unplaced(key, pod) } else { self.placed(key, pod) };
-        effect.events = effect.events.or(before);
+        if !before.is_empty() {
+            effect = Effect::of(effect.events.or(before), effect.turn);
+        }
         Ok(effect)
     }
 
     fn gone(&mut self, key: &str) -> Effect {
-        let freed = match self.pods.remove(key) {
-            None => return Effect { events: Events::default(), turn: Turn::Never },
-            Some(Tracked::Assumed(pod, node)) => {
-                self.cluster.remove(pod.uid(), &node);
-                Events::POD_GONE
-            }
-            Some(Tracked::Placed(pod)) => {
-                self.cluster.remove(pod.uid(), &pod.node);
-                Events::POD_GONE
-            }
-            Some(Tracked::Waiting(pod)) => self.forget_nomination(pod.uid()),
+        let (pod, node) = match self.pods.remove(key) {
+            None => return Effect::of(Events::default(), Turn::Never),
+            Some(Tracked::Waiting(pod)) => return Effect::of(self.forget_nomination(pod.uid()), Turn::Never),
+            Some(Tracked::Assumed(pod, node)) => (pod, node),
+            Some(Tracked::Placed(pod)) => (Arc::clone(&pod), pod.node.clone()),
         };
-        Effect { events: freed, turn: Turn::Never }
+        self.cluster.remove(pod.uid(), &node);
+        Effect { events: Events::POD_GONE, node, turn: Turn::Never }
     }
 
     fn forget_nomination(&mut self, uid: &str) -> Events {
@@ -117,10 +123,12 @@ impl State {
             Some(Tracked::Placed(old)) if old.labels() == pod.labels() => Events::default(),
             Some(Tracked::Waiting(_) | Tracked::Assumed(..) | Tracked::Placed(_)) | None => Events::POD_ASSIGNED,
         };
+        let mut place = pod.node.clone();
         match self.pods.get(key).cloned() {
             Some(Tracked::Assumed(old, node)) if node != pod.node => {
                 self.cluster.remove(old.uid(), &node);
                 events = events.or(Events::POD_GONE);
+                place = String::new();
             }
             Some(Tracked::Placed(old)) if old.requests != pod.requests => events = events.or(Events::POD_GONE),
             _ => {}
@@ -128,7 +136,7 @@ impl State {
         self.cluster.nominated.remove(pod.uid());
         self.cluster.add(Arc::clone(&pod), &pod.node);
         self.pods.insert(key.to_owned(), Tracked::Placed(pod));
-        Effect { events, turn: Turn::Never }
+        Effect { events, node: place, turn: Turn::Never }
     }
 
     fn unplaced(&mut self, key: &str, pod: Arc<PodInfo>) -> Effect {
@@ -138,7 +146,7 @@ impl State {
         }
         let old = match self.pods.get(key) {
             // What we decided holds until the binding is over.
-            Some(Tracked::Assumed(..)) => return Effect { events: none, turn: Turn::Same },
+            Some(Tracked::Assumed(..)) => return Effect::of(none, Turn::Same),
             Some(Tracked::Waiting(old) | Tracked::Placed(old)) => Some(Arc::clone(old)),
             None => None,
         };
@@ -156,7 +164,17 @@ impl State {
             (true, false) => Turn::Try(pod.priority),
         };
         self.pods.insert(key.to_owned(), Tracked::Waiting(pod));
-        Effect { events, turn }
+        Effect::of(events, turn)
+    }
+
+    /// Whether something that happened on one node could help a pod that waits: that node takes it, or would without some other pods.
+    /// A pod that looks at other pods, or shares claims with them, may be helped from anywhere.
+    pub(crate) fn could_help(&self, key: &str, node: &str) -> bool {
+        let Some(Tracked::Waiting(pod)) = self.pods.get(key) else { return true };
+        let looks_around = !pod.spread.is_empty() || !pod.pods.near.is_empty() || !pod.pods.far.is_empty();
+        let looks_around = looks_around || !pod.claims.is_empty();
+        let takes = || refusal(pod, &self.cluster, node).is_none_or(|refusal| refusal.resolvable);
+        node.is_empty() || looks_around || takes()
     }
 
     /// From now on a pod counts where it will be bound.
@@ -298,6 +316,27 @@ mod tests {
         let ended = object(json!({"nodeName": "a"}), "Succeeded");
         assert_eq!(state.pod("n/p", Some(&ended)).expect("a pod").events, Events::POD_GONE);
         assert_eq!(count(&state), 0);
+    }
+
+    #[test]
+    fn what_happens_on_a_node_helps_those_whom_it_would_take() {
+        let mut state = State::default();
+        let mut check = |node: Value, expected: bool| {
+            let wants = json!({"nodeSelector": {"disk": "fast"},
+                "containers": [{"name": "c", "resources": {"requests": {"cpu": "2"}}}]});
+            state.pod("n/p", Some(&object(wants, "Pending"))).expect("a pod");
+            state.node("a", Some(&Arc::new(Object::from_value(&node).expect("an object")))).expect("a node");
+            assert_eq!(state.could_help("n/p", "a"), expected, "{node}");
+        };
+        let node = |disk: &str, cpu: &str, spec: Value| {
+            let amounts = json!({"cpu": cpu, "pods": "9"});
+            let metadata = json!({"name": "a", "labels": {"disk": disk}});
+            json!({"kind": "Node", "metadata": metadata, "spec": spec, "status": {"allocatable": amounts}})
+        };
+        check(node("fast", "2", json!({})), true);
+        check(node("slow", "2", json!({})), false);
+        check(node("fast", "1", json!({})), false);
+        check(node("fast", "2", json!({"taints": [{"key": "k", "effect": "NoSchedule"}]})), false);
     }
 
     #[test]
