@@ -173,6 +173,13 @@ impl Error {
         Self::with_value(ErrorType::NotSupported, path, &value.into(), &detail)
     }
 
+    /// The same with the supported values in the order given, as upstream shows some of its lists.
+    pub fn not_supported_as_listed(path: &Path, value: impl Into<Value>, supported: &[&str]) -> Self {
+        let list: Vec<String> = supported.iter().map(|name| format!("{name:?}")).collect();
+        let detail = format!("supported values: {}", list.join(", "));
+        Self::with_value(ErrorType::NotSupported, path, &value.into(), &detail)
+    }
+
     /// `Too long: may not be more than max bytes`.
     pub fn too_long(path: &Path, max: usize) -> Self {
         let unit = if max == 1 { "byte" } else { "bytes" };

@@ -1,5 +1,7 @@
 //! Label and field selectors.
 
+mod parse;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -69,11 +71,7 @@ pub struct LabelSelector {
 impl LabelSelector {
     /// Reads the form of query parameters: `a=b,c!=d,e in (f,g),h notin (i),j,!k,l>1`.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let requirements = split_outside_parentheses(text)
-            .filter(|part| !part.trim().is_empty())
-            .map(|part| parse_requirement(part.trim()))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { requirements })
+        parse::labels(text)
     }
 
     /// Exactly these labels with these values.
@@ -143,67 +141,6 @@ impl fmt::Display for LabelSelector {
     }
 }
 
-fn split_outside_parentheses(text: &str) -> impl Iterator<Item = &str> {
-    let mut depth = 0_i32;
-    text.split(move |character| {
-        depth += match character {
-            '(' => 1,
-            ')' => -1,
-            _ => 0,
-        };
-        character == ',' && depth == 0
-    })
-}
-
-fn parse_requirement(text: &str) -> Result<Requirement, SelectorError> {
-    let error = || SelectorError(format!("unable to parse requirement: {text}"));
-    if let Some(key) = text.strip_prefix('!') {
-        return requirement(key, Operator::DoesNotExist, Vec::new());
-    }
-    if let Some((head, list)) = text.split_once('(') {
-        let list = list.strip_suffix(')').ok_or_else(error)?;
-        let (key, word) = head.trim().rsplit_once(char::is_whitespace).ok_or_else(error)?;
-        let operator = match word {
-            "in" => Operator::In,
-            "notin" => Operator::NotIn,
-            _ => return Err(error()),
-        };
-        let values = list.split(',').map(|value| value.trim().to_owned()).collect();
-        return requirement(key, operator, values);
-    }
-    for (sign, operator) in [
-        ("!=", Operator::NotIn),
-        ("==", Operator::In),
-        ("=", Operator::In),
-        (">", Operator::GreaterThan),
-        ("<", Operator::LessThan),
-    ] {
-        if let Some((key, value)) = text.split_once(sign) {
-            return requirement(key, operator, vec![value.trim().to_owned()]);
-        }
-    }
-    requirement(text, Operator::Exists, Vec::new())
-}
-
-fn requirement(key: &str, operator: Operator, values: Vec<String>) -> Result<Requirement, SelectorError> {
-    let key = key.trim();
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
-    let edges =
-        name.starts_with(|c: char| !c.is_ascii_alphanumeric()) || name.ends_with(|c: char| !c.is_ascii_alphanumeric());
-    if name.is_empty() || name.len() > 63 || edges || !key.chars().all(|c| allowed(c) || c == '/') {
-        let rule = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
-                    alphanumeric character";
-        return Err(SelectorError(format!("key: Invalid value: {key:?}: {rule}")));
-    }
-    if let Some(value) = values.iter().find(|value| value.len() > 63 || !value.chars().all(allowed)) {
-        let rule = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must \
-                    start and end with an alphanumeric character";
-        return Err(SelectorError(format!("values[0][{key}]: Invalid value: {value:?}: {rule}")));
-    }
-    Ok(Requirement { key: key.to_owned(), operator, values })
-}
-
 /// Requirements on fields that must all hold: name, value, and whether they must be equal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldSelector {
@@ -214,17 +151,7 @@ pub struct FieldSelector {
 impl FieldSelector {
     /// Reads `status.phase=Running,spec.nodeName!=a`. Whether the fields exist is the kind's matter.
     pub fn parse(text: &str) -> Result<Self, SelectorError> {
-        let part = |part: &str| {
-            for (sign, equal) in [("!=", false), ("==", true), ("=", true)] {
-                if let Some((name, value)) = part.split_once(sign) {
-                    return Ok((name.trim().to_owned(), value.trim().to_owned(), equal));
-                }
-            }
-            Err(SelectorError(format!("invalid selector: '{text}'; can't understand '{part}'")))
-        };
-        let requirements =
-            text.split(',').filter(|text| !text.trim().is_empty()).map(part).collect::<Result<_, _>>()?;
-        Ok(Self { requirements })
+        parse::fields(text)
     }
 
     /// One field with one value.

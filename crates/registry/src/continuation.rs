@@ -35,10 +35,14 @@ impl Continuation {
 
     /// Reads a token.
     pub(crate) fn decode(token: &str) -> Result<Self, ApiError> {
-        let invalid = |why: &str| ApiError::bad_request(format!("continue key is not valid{why}"));
+        let invalid =
+            |why: &str| ApiError::bad_request(format!("invalid continue token: continue key is not valid{why}"));
         let bytes =
             URL_SAFE_NO_PAD.decode(token.trim_end_matches('=')).map_err(|error| invalid(&format!(": {error}")))?;
-        let token: Token = serde_json::from_slice(&bytes).map_err(|error| invalid(&format!(": {error}")))?;
+        let token: Token = serde_json::from_slice(&bytes).map_err(|error| {
+            let why = schema::json_error(&bytes).unwrap_or_else(|| error.to_string());
+            invalid(&format!(": {why}"))
+        })?;
         if token.v != VERSION {
             return Err(invalid(&format!(": server does not recognize this encoded version {}", token.v)));
         }
@@ -68,12 +72,15 @@ mod tests {
         let upstream = URL_SAFE_NO_PAD.encode(r#"{"v":"meta.k8s.io/v1","rv":7,"start":"a"}"#);
         assert_eq!(Continuation::decode(&upstream).map(|token| token.encode()), Ok(upstream));
         for (text, why) in [
-            ("{}", "continue key is not valid: missing field"),
+            ("{}", "invalid continue token: continue key is not valid: missing field"),
             (
                 r#"{"v":"v2","rv":1,"start":"a"}"#,
-                "continue key is not valid: server does not recognize this encoded version v2",
+                "invalid continue token: continue key is not valid: server does not recognize this encoded version v2",
             ),
-            (r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../a"}"#, "continue key is not valid: ../a"),
+            (
+                r#"{"v":"meta.k8s.io/v1","rv":1,"start":"../a"}"#,
+                "invalid continue token: continue key is not valid: ../a",
+            ),
         ] {
             let error = Continuation::decode(&URL_SAFE_NO_PAD.encode(text)).expect_err(text);
             assert!(error.message.starts_with(why), "{error}");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use meta::field::{Error, Path};
-use meta::{ApiError, Cause, Gvk, ListOptions, ObjectList, Reason, ResourceVersionMatch, StatusDetails};
+use meta::{ApiError, Cause, ListOptions, ObjectList, Reason, ResourceVersionMatch, StatusDetails};
 
 use crate::cache::{Cache, Map, Storage};
 use crate::continuation::Continuation;
@@ -32,7 +32,6 @@ pub(crate) async fn list(
     selection: &Selection,
     options: &ListOptions,
 ) -> Result<ObjectList, ApiError> {
-    check(options)?;
     let token = match options.continue_token.as_str() {
         "" => None,
         token => Some(Continuation::decode(token)?),
@@ -65,42 +64,24 @@ pub(crate) async fn wait_for(cache: &Cache, revision: u64) -> Result<(), ApiErro
 }
 
 /// Reads a resource version; empty is `None`.
+///
+/// Compat: upstream calls what isn't a number a failure of its own, except in lists.
 pub(crate) fn parse_revision(text: &str) -> Result<Option<u64>, ApiError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let error = || {
-        let path = Path::new("resourceVersion");
-        let why = format!("strconv.ParseUint: parsing {text:?}: invalid syntax");
-        ApiError::bad_request(format!("Invalid value: {}", Error::invalid(&path, text, &why)))
-    };
-    text.parse().map(Some).map_err(|_| error())
-}
-
-fn check(options: &ListOptions) -> Result<(), ApiError> {
-    let Some(matching) = options.resource_version_match else { return Ok(()) };
-    let path = Path::new("resourceVersionMatch");
-    let mut errors = Vec::new();
-    if options.resource_version.is_empty() {
-        errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden unless resourceVersion is provided"));
-    }
-    if !options.continue_token.is_empty() {
-        errors.push(Error::forbidden(&path, "resourceVersionMatch is forbidden when continue is provided"));
-    }
-    if matching == ResourceVersionMatch::Exact && options.resource_version == "0" {
-        let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
-        errors.push(Error::forbidden(&path, why));
-    }
-    if errors.is_empty() { Ok(()) } else { Err(invalid_options(&errors)) }
-}
-
-/// Options of a list or watch that contradict each other.
-pub(crate) fn invalid_options(errors: &[Error]) -> ApiError {
-    ApiError::invalid(&Gvk::new("meta.k8s.io", "v1", "ListOptions"), "", errors)
+    text.parse().map(Some).map_err(|_| {
+        let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+        let what = if digits { "value out of range" } else { "invalid syntax" };
+        let why = format!("strconv.ParseUint: parsing {text:?}: {what}");
+        let error = Error::invalid(&Path::new("resourceVersion"), text, &why);
+        ApiError { code: Some(500), ..ApiError::new(Reason::Unknown, error.to_string()) }
+    })
 }
 
 fn state(options: &ListOptions, token: Option<&Continuation>) -> Result<State, ApiError> {
-    let revision = parse_revision(&options.resource_version)?;
+    let revision = parse_revision(&options.resource_version)
+        .map_err(|error| ApiError::bad_request(format!("invalid resource version: {error}")))?;
     if let Some(token) = token {
         if revision.is_some_and(|revision| revision != 0) {
             return Err(ApiError::bad_request("specifying resource version is not allowed when using continue"));

@@ -12,14 +12,13 @@ use std::time::Duration;
 
 use futures::Stream;
 use futures::stream::{self, BoxStream, StreamExt};
-use meta::field::{Error, Path};
-use meta::{ApiError, Gvk, Object, ResourceVersionMatch, WatchEvent, WatchKind, WatchOptions};
+use meta::{ApiError, Gvk, Object, WatchEvent, WatchKind, WatchOptions};
 use serde_json::json;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
 use crate::cache::{Cache, ObjectChange, Storage, at_revision};
-use crate::list::{invalid_options, newest, parse_revision, wait_for};
+use crate::list::{newest, parse_revision, wait_for};
 use crate::selection::Selection;
 
 /// How many changes are read at once.
@@ -84,7 +83,6 @@ impl WatchParts {
 
 /// Begins a watch.
 pub(crate) fn watch(parts: WatchParts, options: &WatchOptions) -> Result<WatchStream, ApiError> {
-    check(options)?;
     let asked = parse_revision(&options.resource_version)?;
     let changed = parts.storage.changes();
     let mut watcher = Watcher {
@@ -109,23 +107,6 @@ pub(crate) fn watch(parts: WatchParts, options: &WatchOptions) -> Result<WatchSt
     let events =
         stream::unfold(watcher, |mut watcher| async move { watcher.next().await.map(|event| (event, watcher)) });
     Ok(WatchStream(events.boxed()))
-}
-
-fn check(options: &WatchOptions) -> Result<(), ApiError> {
-    let path = Path::new("resourceVersionMatch");
-    let mut errors = Vec::new();
-    let not_older = options.resource_version_match == Some(ResourceVersionMatch::NotOlderThan);
-    if options.send_initial_events.is_some() && !not_older {
-        errors.push(Error::forbidden(&path, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
-    }
-    if options.resource_version_match.is_some() && options.send_initial_events.is_none() {
-        let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
-        errors.push(Error::forbidden(&path, why));
-    }
-    if options.resource_version_match == Some(ResourceVersionMatch::Exact) {
-        errors.push(Error::not_supported(&path, "Exact", &["NotOlderThan"]));
-    }
-    if errors.is_empty() { Ok(()) } else { Err(invalid_options(&errors)) }
 }
 
 struct Watcher {

@@ -8,11 +8,13 @@ mod decode;
 mod duration;
 pub mod proto;
 mod structural;
+mod syntax;
 mod table;
 mod types;
 
 pub use decode::{DecodeError, Decoded, decode, decode_value};
 pub use structural::{Checks, CustomObject, Rule, Structural};
+pub use syntax::json_error;
 pub use types::{
     Any, Field, List, ListKind, Map, MapKey, Patch, Scalar, SchemaOr, SchemaOrKind, Schemas, Struct, Type, TypeId,
     Wire, WirePart,

@@ -68,7 +68,8 @@ impl Door {
         self.config.registry.watch(path, options)
     }
 
-    async fn answer(&self, user: &UserInfo, path: &ResourcePath, call: Call) -> Result<Reply, ApiError> {
+    /// Carries out a call that the user may make.
+    pub(crate) async fn answer(&self, user: &UserInfo, path: &ResourcePath, call: Call) -> Result<Reply, ApiError> {
         let Call::Create { object, .. } = &call else {
             return self.config.registry.call(user, path, call).await;
         };
@@ -96,16 +97,27 @@ impl Door {
         verb: Verb,
         fields: Option<&meta::FieldSelector>,
     ) -> Result<(), ApiError> {
+        self.authorize_named(user, path, verb.as_str(), (name_of(path, verb, fields), fields))
+    }
+
+    /// The same for any verb, with the name and the fields that rules are asked about.
+    pub(crate) fn authorize_named(
+        &self,
+        user: &UserInfo,
+        path: &ResourcePath,
+        verb: &str,
+        (name, fields): (&str, Option<&meta::FieldSelector>),
+    ) -> Result<(), ApiError> {
         let target = Target::Resource {
             group: &path.gvr.group,
             version: &path.gvr.version,
             resource: &path.gvr.resource,
             subresource: path.subresource.as_deref().unwrap_or_default(),
             namespace: namespace_of(path),
-            name: name_of(path, verb, fields),
+            name,
             fields,
         };
-        self.config.authorizer.check(&Attributes { user, verb: verb.as_str(), target })
+        self.config.authorizer.check(&Attributes { user, verb, target })
     }
 
     /// Refuses in upstream's words a path that the user may not ask for.

@@ -5,16 +5,15 @@ use std::time::Duration;
 
 use auth::Impersonation;
 use auth::tls::Peer;
-use http::header::USER_AGENT;
-use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
-use kinds::custom::Custom;
-use meta::{ApiError, Call, FieldValidation, Gvk, PatchType, Reply, ResourcePath, UserInfo, Verb};
+use meta::{ApiError, Reply, ResourcePath, UserInfo, Verb};
 
+use crate::asked::{self, Asked};
 use crate::body;
 use crate::door::Door;
-use crate::negotiate::{self, Encoding, View};
+use crate::method;
+use crate::negotiate::{self, Encoding, Offer, View};
 use crate::pack;
 use crate::proxy;
 use crate::query::Query;
@@ -24,14 +23,13 @@ use crate::route::{Route, route};
 use crate::site;
 use crate::table::{Include, TableOptions};
 use crate::watch;
-use crate::yaml;
 
 /// How long a watch lasts that doesn't say.
 const WATCH: Duration = Duration::from_secs(45 * 60);
 
 /// Answers a request of a connection's peer.
 pub(crate) async fn handle(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
-    let encoding = negotiate::form(request.headers(), true).map_or(Encoding::Json, |form| form.encoding);
+    let encoding = negotiate::form(request.headers(), Offer::Object).map_or(Encoding::Json, |form| form.encoding);
     match answer(door, peer, request).await {
         Ok(response) => response,
         Err(error) => {
@@ -47,6 +45,10 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
     match route(&path) {
         Route::Site => {
             door.authorize_path(&user, &request.method().as_str().to_ascii_lowercase(), &path)?;
+            if request.method() != Method::GET && site::is_read_only(&path) {
+                let text = "the server does not allow this method on the requested resource";
+                return Err(ApiError::new(meta::Reason::MethodNotAllowed, text));
+            }
             let packs = pack::is_wanted(request.headers());
             let answer = site::answer(door, &path, request.uri().query(), request.headers())?;
             Ok(if packs { pack::packed(answer).await } else { answer })
@@ -64,7 +66,14 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
             door.authorize(&user, &resource, proxy::verb(request.method())?, None)?;
             proxy::proxy(door, &resource, request).await
         }
-        Route::Resource(resource, _) => on_resource(door, &user, resource, request).await,
+        Route::Resource(resource, _) => {
+            let target = Target::new(resource, &request, false);
+            on_resource(door, &user, target, request).await
+        }
+        Route::Watch(resource) => {
+            let target = Target::new(resource, &request, true);
+            on_resource(door, &user, target, request).await
+        }
     }
 }
 
@@ -78,16 +87,52 @@ fn user(door: &Door, peer: &Peer, headers: &HeaderMap) -> Result<Arc<UserInfo>, 
     }
 }
 
+/// What a request asks of a resource, as its path and query tell.
+struct Target {
+    path: ResourcePath,
+    query: Query,
+    watching: bool,
+}
+
+impl Target {
+    fn new(path: ResourcePath, request: &Request<Incoming>, older_watch: bool) -> Self {
+        let query = Query::parse(request.uri().query());
+        // Compat: a name's own path gives the object, whatever the query says of watching.
+        let watching = older_watch || (query.flag("watch") && path.name.is_none());
+        Self { path, query, watching: watching && path_is_read(request.method()) }
+    }
+
+    /// Compat: what the user may not do is refused before anything is said of what is there.
+    fn authorize(&self, door: &Door, user: &UserInfo, method: &Method) -> Result<(), ApiError> {
+        match method::verb(method, &self.path, self.watching) {
+            Some(verb) => door.authorize(user, &self.path, verb, self.query.fields().as_ref()),
+            None => door.authorize_named(user, &self.path, "", (self.path.name.as_deref().unwrap_or_default(), None)),
+        }
+    }
+}
+
+fn path_is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 async fn on_resource(
     door: &Arc<Door>,
     user: &UserInfo,
-    path: ResourcePath,
+    target: Target,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, ApiError> {
+    target.authorize(door, user, request.method())?;
+    let Target { path, query, watching } = target;
     let resources = door.config.registry.resources();
-    let row = resources.by_gvr(&path.gvr).ok_or_else(ApiError::no_such_resource)?.clone();
-    let query = Query::parse(request.uri().query());
-    let form = negotiate::form(request.headers(), row.custom.is_none())?;
+    let Some(row) = resources.by_gvr(&path.gvr).cloned() else {
+        let of_group = site::is_of_group(&resources, request.uri().path());
+        return if of_group { Err(ApiError::no_such_resource()) } else { Ok(response::page_not_found()) };
+    };
+    method::check(&row, &path, request.method(), watching)?;
+    if request.method() == Method::PATCH {
+        body::patch_type(request.headers(), row.custom.is_some())?;
+    }
+    let form = negotiate::form(request.headers(), offer(&row, &path, request.method()))?;
     let table = TableOptions {
         now: door.config.clock.now().as_second(),
         include: Include::of(query.get("includeObject")),
@@ -96,124 +141,42 @@ async fn on_resource(
     if form.view == View::Table && !row.verbs.contains(&"get") {
         return Err(not_as_table());
     }
-    let watching = request.method() == Method::GET && query.flag("watch") && path.subresource.is_none();
     if watching {
         let timeout = query.number::<u64>("timeoutSeconds")?.map_or(WATCH, Duration::from_secs);
-        let events = door.watch(user, &path, query.watch(path.name.clone())?)?;
+        let events = door.config.registry.watch(&path, query.watch(path.name.clone())?)?;
         return Ok(watch::respond(events, form, row, table, timeout));
     }
     let (parts, incoming) = request.into_parts();
     let bytes = body::read(incoming).await?;
-    let asked = Asked {
-        parts: &parts,
-        query: &query,
-        bytes: &bytes,
-        expected: expected(&row, &path),
-        custom: custom(&row, &path),
-    };
+    let (expected, custom) = (asked::expected(&row, &path), asked::custom(&row, &path));
+    let asked = Asked { parts: &parts, query: &query, bytes: &bytes, expected, custom };
     let (call, warnings) = asked.call(&path)?;
-    let mut reply = door.call(user, &path, call).await?;
-    if let Reply::Object { warnings: own, .. } = &mut reply {
-        own.extend(warnings);
-    }
-    let answer = response::reply(reply, form, &row, &table);
+    let answer = match door.answer(user, &path, call).await {
+        Ok(mut reply) => {
+            if let Reply::Object { warnings: own, .. } = &mut reply {
+                own.extend(warnings);
+            }
+            response::reply(reply, form, &row, &table)
+        }
+        Err(error) => {
+            let mut answer = response::failure(&error, form.encoding);
+            response::warn(&mut answer, &warnings);
+            answer
+        }
+    };
     let packs = parts.method == Method::GET && pack::is_wanted(&parts.headers);
     Ok(if packs { pack::packed(answer).await } else { answer })
+}
+
+fn offer(row: &kinds::Resource, path: &ResourcePath, method: &Method) -> Offer {
+    match (row.custom.is_some(), path.name.is_none() && *method == Method::GET) {
+        (true, _) => Offer::Custom,
+        (false, true) => Offer::Collection,
+        (false, false) => Offer::Object,
+    }
 }
 
 fn not_as_table() -> ApiError {
     let text = "the server was unable to respond with a content type that the client supports";
     ApiError::new(meta::Reason::NotAcceptable, text)
-}
-
-/// The kind that a body should be of.
-fn expected(row: &kinds::Resource, path: &ResourcePath) -> Gvk {
-    let subresource = path.subresource.as_deref().and_then(|name| row.subresource(name));
-    match subresource.and_then(|subresource| subresource.kind) {
-        Some((group, version, kind)) => Gvk::new(group, version, kind),
-        None => row.gvk(),
-    }
-}
-
-/// What a definition says of the body, unless a subresource speaks another kind.
-fn custom<'a>(row: &'a kinds::Resource, path: &ResourcePath) -> Option<&'a Custom> {
-    let other =
-        path.subresource.as_deref().and_then(|name| row.subresource(name)).is_some_and(|own| own.kind.is_some());
-    row.custom.as_deref().filter(|_| !other)
-}
-
-/// A request whose body was read.
-struct Asked<'a> {
-    parts: &'a Parts,
-    query: &'a Query,
-    bytes: &'a bytes::Bytes,
-    expected: Gvk,
-    custom: Option<&'a Custom>,
-}
-
-impl Asked<'_> {
-    /// The call that the request makes, and what its sender should be warned of.
-    fn call(&self, path: &ResourcePath) -> Result<(Call, Vec<String>), ApiError> {
-        let agent = self.parts.headers.get(USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or("unknown");
-        let plain = |call| Ok((call, Vec::new()));
-        match (&self.parts.method, path.name.is_some()) {
-            (&Method::GET | &Method::HEAD, true) => {
-                let resource_version = self.query.get("resourceVersion").unwrap_or_default().to_owned();
-                plain(Call::Get { resource_version })
-            }
-            (&Method::GET | &Method::HEAD, false) => plain(Call::List(self.query.list()?)),
-            (&Method::POST, _) => {
-                let options = self.query.write(agent)?;
-                let decoded = self.decode(options.field_validation)?;
-                Ok((Call::Create { object: decoded.value, options }, decoded.warnings))
-            }
-            (&Method::PUT, true) => {
-                let options = self.query.write(agent)?;
-                let decoded = self.decode(options.field_validation)?;
-                Ok((Call::Update { object: decoded.value, options }, decoded.warnings))
-            }
-            (&Method::PATCH, true) => {
-                let form = body::patch_type(&self.parts.headers)?;
-                let patch = match form {
-                    PatchType::Apply => body::yaml_to_json(self.bytes)?.into(),
-                    _ => self.bytes.clone(),
-                };
-                let options = self.query.write(agent)?;
-                let warnings = self.duplicates(form, options.field_validation)?;
-                Ok((Call::Patch { form, patch, options }, warnings))
-            }
-            (&Method::DELETE, true) => plain(Call::Delete(self.query.delete(&self.delete_options()?)?)),
-            (&Method::DELETE, false) => {
-                let options = self.query.delete(&self.delete_options()?)?;
-                plain(Call::DeleteCollection(self.query.list()?, options))
-            }
-            (method, _) => Err(ApiError::method_not_supported(&path.gvr, &method.as_str().to_ascii_lowercase())),
-        }
-    }
-
-    /// What an applied document says twice.
-    fn duplicates(&self, form: PatchType, validation: FieldValidation) -> Result<Vec<String>, ApiError> {
-        if form != PatchType::Apply || validation == FieldValidation::Ignore {
-            return Ok(Vec::new());
-        }
-        match (yaml::duplicate(self.bytes), validation) {
-            (Some(text), FieldValidation::Strict) => {
-                let text = format!("error strict decoding YAML: error converting YAML to JSON: {text}");
-                Err(ApiError::bad_request(text))
-            }
-            (found, _) => Ok(found.into_iter().collect()),
-        }
-    }
-
-    fn decode(&self, validation: FieldValidation) -> Result<body::Decoded, ApiError> {
-        body::decode(&self.parts.headers, self.bytes, &self.expected, self.custom, validation)
-    }
-
-    fn delete_options(&self) -> Result<serde_json::Value, ApiError> {
-        if self.bytes.is_empty() {
-            return Ok(serde_json::Value::Null);
-        }
-        let kind = Gvk::new("", "v1", "DeleteOptions");
-        Ok(body::decode(&self.parts.headers, self.bytes, &kind, None, FieldValidation::Ignore)?.value)
-    }
 }

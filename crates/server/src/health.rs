@@ -4,7 +4,7 @@ use http::{Response, StatusCode};
 use meta::ApiError;
 
 use crate::query::Query;
-use crate::response::{Body, whole};
+use crate::response::{Body, page_not_found, whole};
 
 /// What can be asked for. A server that answers has passed all of them: it only opens its socket when everything is loaded, and
 /// ends when the store does.
@@ -21,7 +21,7 @@ pub(crate) fn answer(path: &str, query: Option<&str>) -> Option<Result<Response<
     let mut checks = CHECKS.iter().filter(|own| kind != "livez" || !READY.contains(own));
     if !check.is_empty() {
         let known = checks.any(|own| *own == check);
-        return Some(known.then(|| text("ok".to_owned())).ok_or_else(ApiError::no_such_resource));
+        return Some(Ok(if known { text("ok".to_owned()) } else { page_not_found() }));
     }
     let query = Query::parse(query);
     let excluded: Vec<&str> = query.all("exclude").collect();
@@ -61,7 +61,8 @@ mod tests {
         check("/livez/ping", None, "ok").await;
         let lines = "[+]ping ok\n[+]log ok\n[+]etcd excluded: ok\n[+]poststarthook/rbac/bootstrap-roles ok\nlivez check passed\n";
         check("/livez", Some("verbose&exclude=etcd"), lines).await;
-        assert!(answer("/readyz/nonsense", None).is_some_and(|answer| answer.is_err()));
+        let nonsense = answer("/readyz/nonsense", None).expect("a path of health").expect("an answer");
+        assert_eq!(nonsense.status(), StatusCode::NOT_FOUND);
         assert!(answer("/version", None).is_none());
     }
 }

@@ -4,6 +4,7 @@
 //! as the client wants it. Components in the process come through the same door by [`Local`], without an encoding. HTTP's
 //! codes appear in `response` alone; nothing here knows controllers or nodes beyond a kubelet's address.
 
+mod asked;
 mod body;
 mod discovery;
 mod door;
@@ -14,9 +15,11 @@ mod health;
 mod listen;
 mod local;
 mod log_socket;
+mod method;
 mod negotiate;
 mod onward;
 mod openapi;
+mod options;
 mod pack;
 mod proxy;
 mod query;

@@ -43,6 +43,10 @@ const META: &str = "meta.k8s.io/v1";
 
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 
+const KNOWN: &str = "application/json, application/yaml, application/vnd.kubernetes.protobuf";
+
+const UNROUTED: &str = "406: Not Acceptable\n\nAvailable representations: ";
+
 impl Encoding {
     pub(crate) fn media_type(self) -> &'static str {
         match self {
@@ -62,18 +66,40 @@ impl Encoding {
     }
 }
 
-/// The first form that the client accepts and the server has; `protobuf` tells whether it has that one.
-pub(crate) fn form(headers: &HeaderMap, protobuf: bool) -> Result<Form, ApiError> {
+/// What an endpoint has to offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// One object of a built-in kind.
+    Object,
+    /// Many of them, perhaps as they change.
+    Collection,
+    /// Custom objects, which have no protobuf.
+    Custom,
+}
+
+/// The first form that the client accepts and the server has.
+pub(crate) fn form(headers: &HeaderMap, offer: Offer) -> Result<Form, ApiError> {
+    let protobuf = offer != Offer::Custom;
     let accept = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect::<Vec<_>>().join(",");
     if accept.trim().is_empty() {
         return Ok(Form::whole(Encoding::Json));
     }
-    accept.split(',').find_map(|choice| read(choice, protobuf)).ok_or_else(|| {
-        let mut known = vec!["application/json", "application/yaml"];
-        known.extend(protobuf.then_some(PROTOBUF));
-        let text = format!("only the following media types are accepted: {}", known.join(", "));
-        ApiError::new(Reason::NotAcceptable, text)
-    })
+    accept.split(',').find_map(|choice| read(choice, protobuf)).ok_or_else(|| refusal(&accept, offer))
+}
+
+/// Compat: upstream's router refuses what it knows no encoding of, and the endpoint refuses what it can't show that way.
+fn refusal(accept: &str, offer: Offer) -> ApiError {
+    let routed =
+        accept.split(',').any(|choice| Encoding::of(choice.split(';').next().unwrap_or_default().trim()).is_some());
+    let text = match offer {
+        Offer::Object if !routed => format!("{UNROUTED}{KNOWN}"),
+        Offer::Collection if !routed => {
+            format!("{UNROUTED}{KNOWN}, application/json;stream=watch, {PROTOBUF};stream=watch")
+        }
+        Offer::Object | Offer::Collection => format!("only the following media types are accepted: {KNOWN}"),
+        Offer::Custom => "only the following media types are accepted: application/json, application/yaml".to_owned(),
+    };
+    ApiError::new(Reason::NotAcceptable, text)
 }
 
 fn read(choice: &str, protobuf: bool) -> Option<Form> {
@@ -114,7 +140,9 @@ mod tests {
         let check = |accept: &str, protobuf: bool, expected: Option<(Encoding, View)>| {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT, accept.parse().expect("a header"));
-            let form = form(&headers, protobuf).ok().map(|form| (form.encoding, form.view));
+            let form = form(&headers, if protobuf { Offer::Object } else { Offer::Custom })
+                .ok()
+                .map(|form| (form.encoding, form.view));
             assert_eq!(form, expected, "{accept}");
         };
         let kubectl = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";

@@ -6,6 +6,8 @@ use meta::{
 };
 use serde_json::Value;
 
+use crate::options::{self, Writing};
+
 /// The parameters of a query.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
@@ -43,80 +45,65 @@ impl Query {
     fn selectors(&self) -> Result<(LabelSelector, FieldSelector), ApiError> {
         let labels = LabelSelector::parse(&self.text("labelSelector"));
         let fields = FieldSelector::parse(&self.text("fieldSelector"));
-        let labels =
-            labels.map_err(|error| ApiError::bad_request(format!("unable to parse labelSelector: {error}")))?;
+        let labels = labels.map_err(|error| ApiError::bad_request(error.to_string()))?;
+        // Compat: a number that can't be read is refused, also where it means nothing.
+        self.number::<i64>("timeoutSeconds")?;
         Ok((labels, fields.map_err(|error| ApiError::bad_request(error.to_string()))?))
     }
 
-    fn version_match(&self) -> Result<Option<ResourceVersionMatch>, ApiError> {
+    /// The field selector, as far as rules ask for it.
+    pub(crate) fn fields(&self) -> Option<FieldSelector> {
+        FieldSelector::parse(self.get("fieldSelector")?).ok()
+    }
+
+    fn version_match(&self) -> Option<ResourceVersionMatch> {
         match self.get("resourceVersionMatch") {
-            None | Some("") => Ok(None),
-            Some("Exact") => Ok(Some(ResourceVersionMatch::Exact)),
-            Some("NotOlderThan") => Ok(Some(ResourceVersionMatch::NotOlderThan)),
-            Some(other) => {
-                let text = format!(
-                    "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
-                );
-                Err(ApiError::bad_request(text))
-            }
+            Some("Exact") => Some(ResourceVersionMatch::Exact),
+            Some("NotOlderThan") => Some(ResourceVersionMatch::NotOlderThan),
+            _ => None,
         }
     }
 
     pub(crate) fn list(&self) -> Result<ListOptions, ApiError> {
         let (labels, fields) = self.selectors()?;
+        let limit = self.number::<i64>("limit")?.unwrap_or(0);
+        options::check_list(self)?;
         Ok(ListOptions {
             labels,
             fields,
-            limit: self.number("limit")?.unwrap_or(0),
+            limit: u64::try_from(limit).unwrap_or(0),
             continue_token: self.text("continue"),
             resource_version: self.text("resourceVersion"),
-            resource_version_match: self.version_match()?,
+            resource_version_match: self.version_match(),
         })
     }
 
     pub(crate) fn watch(&self, name: Option<String>) -> Result<WatchOptions, ApiError> {
         let (labels, fields) = self.selectors()?;
+        options::check_watch(self)?;
         Ok(WatchOptions {
             labels,
             fields,
             resource_version: self.text("resourceVersion"),
-            resource_version_match: self.version_match()?,
+            resource_version_match: self.version_match(),
             bookmarks: self.flag("allowWatchBookmarks"),
             send_initial_events: self.get("sendInitialEvents").map(|_| self.flag("sendInitialEvents")),
             name,
         })
     }
 
-    pub(crate) fn write(&self, agent: &str) -> Result<WriteOptions, ApiError> {
-        let dry_run = self.dry_run(self.all("dryRun"))?;
+    pub(crate) fn write(&self, agent: &str, writing: Writing) -> Result<WriteOptions, ApiError> {
+        options::check_write(self, writing)?;
         let field_validation = match self.get("fieldValidation") {
-            None | Some("" | "Warn") => FieldValidation::Warn,
             Some("Ignore") => FieldValidation::Ignore,
             Some("Strict") => FieldValidation::Strict,
-            Some(other) => {
-                let text = format!(
-                    "fieldValidation: Unsupported value: {other:?}: supported values: \"Ignore\", \"Strict\", \"Warn\""
-                );
-                return Err(ApiError::bad_request(text));
-            }
+            _ => FieldValidation::Warn,
         };
         // Compat: without a name of its own, a manager is called after its program.
         let program = agent.split('/').next().unwrap_or_default();
         let field_manager = self.get("fieldManager").filter(|name| !name.is_empty()).unwrap_or(program).to_owned();
+        let dry_run = self.all("dryRun").any(|value| value == "All");
         Ok(WriteOptions { dry_run, field_manager, field_validation, force: self.flag("force") })
-    }
-
-    fn dry_run<'a>(&self, values: impl Iterator<Item = &'a str>) -> Result<bool, ApiError> {
-        let mut dry_run = false;
-        for value in values.filter(|value| !value.is_empty()) {
-            if value != "All" {
-                return Err(ApiError::bad_request(format!(
-                    "dryRun: Unsupported value: {value:?}: supported values: \"All\""
-                )));
-            }
-            dry_run = true;
-        }
-        Ok(dry_run)
     }
 
     /// How to delete: what the body says, and where it says nothing the query.
@@ -128,20 +115,16 @@ impl Query {
         };
         let orphan = body.get("orphanDependents").and_then(Value::as_bool);
         let orphan = orphan.or_else(|| self.get("orphanDependents").map(|_| self.flag("orphanDependents")));
-        let propagation = match (text("propagationPolicy"), orphan) {
-            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
-            (Some("Background"), _) | (None, Some(false)) => Some(Propagation::Background),
-            (Some("Foreground"), _) => Some(Propagation::Foreground),
-            (None | Some(""), _) => None,
-            (Some(other), _) => {
-                let text = format!(
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: supported \
-                     values: \"Background\", \"Foreground\", \"Orphan\""
-                );
-                return Err(ApiError::bad_request(text));
-            }
-        };
+        let policy = text("propagationPolicy").filter(|policy| !policy.is_empty());
         let in_body = body.get("dryRun").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let dry_run: Vec<&str> = in_body.chain(self.all("dryRun")).filter(|value| !value.is_empty()).collect();
+        options::check_delete(policy, orphan, &dry_run)?;
+        let propagation = match (policy, orphan) {
+            (Some("Orphan"), _) | (None, Some(true)) => Some(Propagation::Orphan),
+            (Some("Foreground"), _) => Some(Propagation::Foreground),
+            (Some(_), _) | (None, Some(false)) => Some(Propagation::Background),
+            (None, None) => None,
+        };
         let preconditions = body.get("preconditions").cloned().unwrap_or_default();
         Ok(DeleteOptions {
             grace_period_seconds: grace,
@@ -149,7 +132,7 @@ impl Query {
                 .unwrap_or_default()
                 .unwrap_or_default(),
             propagation,
-            dry_run: self.dry_run(in_body.chain(self.all("dryRun")))?,
+            dry_run: !dry_run.is_empty(),
         })
     }
 }

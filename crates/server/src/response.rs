@@ -29,6 +29,21 @@ pub(crate) fn whole(status: StatusCode, media_type: &str, body: impl Into<Bytes>
     response
 }
 
+/// The answer to a path that nothing is known of.
+pub(crate) fn page_not_found() -> Response<Body> {
+    whole(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
+}
+
+/// Tells the client of what it should know besides the answer.
+pub(crate) fn warn(response: &mut Response<Body>, warnings: &[String]) {
+    for warning in warnings {
+        let text = format!("299 - {:?}", warning.replace(['\n', '\r'], " "));
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            response.headers_mut().append(WARNING, value);
+        }
+    }
+}
+
 /// An answer that goes on for a while.
 pub(crate) fn stream(
     media_type: &str,
@@ -72,12 +87,7 @@ pub(crate) fn reply(reply: Reply, form: Form, row: &kinds::Resource, table: &Tab
         Reply::Object { object, created, warnings } => {
             let status = if created { StatusCode::CREATED } else { StatusCode::OK };
             let mut response = self::object(status, &object, form, row, table);
-            for warning in warnings {
-                let text = format!("299 - {:?}", warning.replace(['\n', '\r'], " "));
-                if let Ok(value) = HeaderValue::from_str(&text) {
-                    response.headers_mut().append(WARNING, value);
-                }
-            }
+            warn(&mut response, &warnings);
             response
         }
         Reply::List(items) => list(&items, form, row, table),

@@ -7,6 +7,8 @@ use meta::{Gvr, ResourcePath};
 pub(crate) enum Route {
     /// A resource, and what follows a relaying subresource: `proxy/REST`.
     Resource(ResourcePath, String),
+    /// The older form of a watch: `/api/v1/watch/pods`.
+    Watch(ResourcePath),
     /// Everything else.
     Site,
 }
@@ -15,12 +17,21 @@ pub(crate) enum Route {
 pub(crate) fn route(path: &str) -> Route {
     let parts: Vec<String> = path.trim_matches('/').split('/').map(decode).collect();
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    match parts.as_slice() {
+        ["api", version, "watch", rest @ ..] if !rest.is_empty() => return watch("", version, rest),
+        ["apis", group, version, "watch", rest @ ..] if !rest.is_empty() => return watch(group, version, rest),
+        _ => {}
+    }
     let found = match parts.as_slice() {
         ["api", version, rest @ ..] if !rest.is_empty() => resource("", version, rest),
         ["apis", group, version, rest @ ..] if !rest.is_empty() => resource(group, version, rest),
         _ => None,
     };
     found.map_or(Route::Site, |(path, rest)| Route::Resource(path, rest))
+}
+
+fn watch(group: &str, version: &str, parts: &[&str]) -> Route {
+    resource(group, version, parts).map_or(Route::Site, |(path, _)| Route::Watch(path))
 }
 
 fn decode(part: &str) -> String {
@@ -56,6 +67,7 @@ mod tests {
             let found = match route(path) {
                 Route::Site => None,
                 Route::Resource(path, rest) => Some((path, rest)),
+                Route::Watch(path) => Some((path, "watch".to_owned())),
             };
             let found = found.as_ref().map(|(path, rest)| {
                 let text = |part: &'_ Option<String>| part.clone().unwrap_or_default();
@@ -75,6 +87,8 @@ mod tests {
             "/apis/rbac.authorization.k8s.io/v1/clusterroles/system:a%3Ab",
             Some(("clusterroles.rbac.authorization.k8s.io", "", "system:a:b", "", "")),
         );
+        check("/api/v1/watch/namespaces/a/pods/b", Some(("pods", "a", "b", "", "watch")));
+        check("/apis/apps/v1/watch/deployments", Some(("deployments.apps", "", "", "", "watch")));
         check("/api/v1", None);
         check("/apis/apps/v1", None);
         check("/version", None);

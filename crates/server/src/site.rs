@@ -2,11 +2,12 @@
 
 use http::{HeaderMap, Response, StatusCode};
 use meta::ApiError;
+use registry::Resources;
 use serde_json::json;
 
 use crate::door::Door;
 use crate::negotiate::Encoding;
-use crate::response::{Body, document};
+use crate::response::{Body, document, page_not_found};
 use crate::{discovery, health, openapi};
 
 /// The answer to a path.
@@ -33,7 +34,27 @@ pub(crate) fn answer(
     if let Some(answer) = openapi::answer(&resources, trimmed, query, headers) {
         return answer;
     }
-    discovery::answer(&resources, &door.config.address, trimmed, headers).ok_or_else(ApiError::no_such_resource)
+    match discovery::answer(&resources, &door.config.address, trimmed, headers) {
+        Some(answer) => Ok(answer),
+        None if is_of_group(&resources, trimmed) => Err(ApiError::no_such_resource()),
+        None => Ok(page_not_found()),
+    }
+}
+
+/// Compat: beneath a group that is served, what isn't there is refused by a Status; elsewhere by a page.
+pub(crate) fn is_of_group(resources: &Resources, path: &str) -> bool {
+    let mut parts = path.trim_matches('/').split('/');
+    match (parts.next(), parts.next()) {
+        (Some("api"), _) => true,
+        (Some("apis"), Some(group)) => resources.iter().any(|row| row.group == group),
+        _ => false,
+    }
+}
+
+/// Whether a path can only be read; the others ask nothing of the method.
+pub(crate) fn is_read_only(path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    path == "/version" || path.starts_with("/api/") || path.starts_with("/apis/")
 }
 
 fn version() -> serde_json::Value {
