@@ -23,19 +23,36 @@ const BACKLOG: usize = 4096;
 /// How long [`Informer::catch_up`] waits at most.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-/// The objects by key, and which of them an owner has.
-#[derive(Debug, Default)]
+/// The words that an object is to be found by. Two different objects may share one.
+pub type Words = fn(&Object) -> Vec<String>;
+
+/// The objects by key, which of them an owner has, and which of them have a word.
+#[derive(Debug)]
 struct Objects {
     by_key: BTreeMap<String, Arc<Object>>,
     owned: HashMap<String, BTreeSet<String>>,
+    words: Words,
+    /// Together with the words of each key: those must not be made again to be forgotten.
+    by_word: (HashMap<String, BTreeSet<String>>, HashMap<String, Vec<String>>),
 }
 
 impl Objects {
+    fn new(words: Words) -> Self {
+        Self { by_key: BTreeMap::new(), owned: HashMap::new(), words, by_word: Default::default() }
+    }
+
     fn insert(&mut self, object: Arc<Object>) {
         let key = object.metadata.key();
         self.remove(&key);
         for owner in &object.metadata.owner_references {
             self.owned.entry(owner.uid.clone()).or_default().insert(key.clone());
+        }
+        let words = (self.words)(&object);
+        if !words.is_empty() {
+            for word in &words {
+                self.by_word.0.entry(word.clone()).or_default().insert(key.clone());
+            }
+            self.by_word.1.insert(key.clone(), words);
         }
         self.by_key.insert(key, object);
     }
@@ -43,14 +60,20 @@ impl Objects {
     fn remove(&mut self, key: &str) {
         let Some(object) = self.by_key.remove(key) else { return };
         for owner in &object.metadata.owner_references {
-            let left = self.owned.get_mut(&owner.uid).map(|keys| {
-                keys.remove(key);
-                keys.len()
-            });
-            if left == Some(0) {
-                self.owned.remove(&owner.uid);
-            }
+            forget(&mut self.owned, &owner.uid, key);
         }
+        for word in self.by_word.1.remove(key).into_iter().flatten() {
+            forget(&mut self.by_word.0, &word, key);
+        }
+    }
+}
+
+/// Takes a key out of a set, and the set away with its last key.
+fn forget(sets: &mut HashMap<String, BTreeSet<String>>, name: &str, key: &str) {
+    let Some(keys) = sets.get_mut(name) else { return };
+    keys.remove(key);
+    if keys.is_empty() {
+        sets.remove(name);
     }
 }
 
@@ -91,19 +114,29 @@ pub struct Index {
     shared: Arc<Shared>,
     changes: broadcast::Receiver<Change>,
     pending: Vec<Arc<Object>>,
+    missed: bool,
 }
 
 impl Informer {
     /// Begins to follow a collection across all namespaces.
     pub fn new(client: Client, gvr: Gvr) -> Self {
-        Self::selected(client, gvr, LabelSelector::default(), FieldSelector::default())
+        Self::indexed(client, gvr, |_| Vec::new())
+    }
+
+    /// The same, with words by which [`Informer::with_word`] finds objects without looking at all of them.
+    pub fn indexed(client: Client, gvr: Gvr, words: Words) -> Self {
+        Self::follow(client, gvr, (LabelSelector::default(), FieldSelector::default()), words)
     }
 
     /// Begins to follow the part of a collection that selectors choose.
     pub fn selected(client: Client, gvr: Gvr, labels: LabelSelector, fields: FieldSelector) -> Self {
+        Self::follow(client, gvr, (labels, fields), |_| Vec::new())
+    }
+
+    fn follow(client: Client, gvr: Gvr, (labels, fields): (LabelSelector, FieldSelector), words: Words) -> Self {
         let shared = Arc::new(Shared {
             gvr,
-            objects: RwLock::default(),
+            objects: RwLock::new(Objects::new(words)),
             revision: watch::Sender::new(0),
             changes: broadcast::Sender::new(BACKLOG),
             ended: CancellationToken::new(),
@@ -170,6 +203,20 @@ impl Informer {
             .collect()
     }
 
+    /// The objects that have a word.
+    pub fn with_word(&self, word: &str) -> Vec<Arc<Object>> {
+        let objects = self.shared.read();
+        let keys = objects.by_word.0.get(word).into_iter().flatten();
+        keys.filter_map(|key| objects.by_key.get(key)).cloned().collect()
+    }
+
+    /// Whether there is an object in a namespace.
+    pub fn has_any_in(&self, namespace: &str) -> bool {
+        let begin = format!("{namespace}/");
+        let objects = self.shared.read();
+        objects.by_key.range(begin.clone()..).next().is_some_and(|(key, _)| key.starts_with(&begin))
+    }
+
     /// The objects that name an owner.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<Object>> {
         let objects = self.shared.read();
@@ -194,7 +241,7 @@ impl Informer {
     /// Everything that is there, then every change.
     pub fn subscribe(&self) -> Index {
         let changes = self.shared.changes.subscribe();
-        Index { shared: Arc::clone(&self.shared), changes, pending: self.list() }
+        Index { shared: Arc::clone(&self.shared), changes, pending: self.list(), missed: false }
     }
 }
 
@@ -213,11 +260,17 @@ impl Index {
             match change {
                 Ok(Change(object)) => return Some(object),
                 Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.pending = self.shared.read().by_key.values().cloned().collect()
+                    self.pending = self.shared.read().by_key.values().cloned().collect();
+                    self.missed = true;
                 }
                 Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
+    }
+
+    /// Whether objects may have gone without being told, since this was last asked.
+    pub fn has_missed(&mut self) -> bool {
+        std::mem::take(&mut self.missed)
     }
 }
 
@@ -252,7 +305,7 @@ impl Shared {
 
     /// Takes a fresh list over: what is not in it went while nobody looked.
     fn replace(&self, items: Vec<Arc<Object>>, revision: u64) {
-        let mut fresh = Objects::default();
+        let mut fresh = Objects::new(self.read().words);
         items.iter().for_each(|object| fresh.insert(Arc::clone(object)));
         let old = std::mem::replace(&mut *self.write(), fresh);
         let kept: BTreeSet<String> = items.iter().map(|object| object.metadata.key()).collect();

@@ -13,6 +13,6 @@ mod tls;
 
 pub use api::{Client, Transport, WatchStream};
 pub use controller::{Controller, Driver, Mapping, Outcome, ReconcileError, Source};
-pub use informer::{Index, Informer};
+pub use informer::{Index, Informer, Words};
 pub use recorder::{Recorder, Subject};
 pub use tls::trusting_tls;
