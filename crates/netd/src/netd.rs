@@ -1,6 +1,6 @@
 //! The running whole.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 
 use client::{Client, Informer};
@@ -10,12 +10,17 @@ use net::nft::RulesError;
 use tokio::task::JoinSet;
 
 use crate::dns::{self, Resolver};
+use crate::objects::{words_of_service, words_of_slice};
+use crate::policy::{self, Policies};
 use crate::proxy::{self, Proxy, Settings};
+use crate::table;
 
 /// What a node's services are made of.
 pub struct NetdConfig {
     /// The API, as the proxy's user.
     pub client: Client,
+    /// The API, as one who may read network policies, and all pods and namespaces.
+    pub reader: Client,
     /// The node's own namespace.
     pub namespace: Namespace,
     /// Eight hex digits that all names in the kernel carry.
@@ -28,8 +33,10 @@ pub struct NetdConfig {
     pub services: (Ipv4Addr, u8),
     /// Whether `externalIPs` of services are served: any user could take any address by them.
     pub external_ips: bool,
-    /// Where names are resolved; `None` where another node does that.
-    pub dns: Option<SocketAddr>,
+    /// Where names are resolved.
+    pub resolver: SocketAddrV4,
+    /// Whether that is here; or another node does it.
+    pub resolves: bool,
     /// The domain of the cluster's names, for example `cluster.local`.
     pub domain: String,
     /// Where the servers for all other names are listed.
@@ -55,32 +62,36 @@ pub enum NetdError {
 /// Serves services on one node.
 pub struct Netd {
     tasks: JoinSet<()>,
-    proxy: Settings,
+    cluster: String,
     namespace: Namespace,
 }
 
 impl Netd {
     /// Starts: names are resolved from now on, packets as soon as the services are known.
     pub async fn start(config: NetdConfig) -> Result<Self, NetdError> {
-        let follow = |gvr: Gvr| Informer::new(config.client.clone(), gvr);
-        let services = follow(Gvr::new("", "v1", "services"));
-        let slices = follow(Gvr::new("discovery.k8s.io", "v1", "endpointslices"));
-        let nodes = follow(Gvr::new("", "v1", "nodes"));
+        let client = || config.client.clone();
+        let services = Informer::indexed(client(), Gvr::new("", "v1", "services"), words_of_service);
+        let slices = Informer::indexed(client(), Gvr::new("discovery.k8s.io", "v1", "endpointslices"), words_of_slice);
+        let nodes = Informer::new(client(), Gvr::new("", "v1", "nodes"));
         let settings = Settings {
             table: proxy::table(&config.cluster),
-            node: config.node,
+            node: config.node.clone(),
             pods: config.pods,
             services: config.services,
             external_ips: config.external_ips,
         };
         let mut tasks = JoinSet::new();
-        if let Some(address) = config.dns {
+        if config.resolves {
             let resolver = Resolver::new(services.clone(), slices.clone(), &config.domain, config.services);
+            let address = SocketAddr::V4(config.resolver);
             dns::serve(&mut tasks, resolver, &config.namespace, address, &config.resolv_conf).await?;
         }
-        let proxy = Proxy::open(settings.clone(), &config.namespace, services, slices, nodes).await?;
+        let proxy = Proxy::open(settings, &config.namespace, services, slices, nodes).await?;
         tasks.spawn(proxy.run());
-        Ok(Self { tasks, proxy: settings, namespace: config.namespace })
+        let table = policy::table(&config.cluster);
+        let settings = policy::Settings { table, node: config.node, resolver: config.resolver };
+        tasks.spawn(Policies::open(settings, &config.namespace, config.reader).await?.run());
+        Ok(Self { tasks, cluster: config.cluster, namespace: config.namespace })
     }
 
     /// Ends it, and leaves the rules as they are: connections go on.
@@ -91,11 +102,12 @@ impl Netd {
     /// Ends it and removes the rules.
     pub async fn stop_and_clean(mut self) -> Result<(), NetdError> {
         self.tasks.shutdown().await;
-        Ok(proxy::remove(&self.namespace, &self.proxy.table).await?)
+        Self::sweep(&self.namespace, &self.cluster).await
     }
 
     /// Removes what a killed one left.
     pub async fn sweep(namespace: &Namespace, cluster: &str) -> Result<(), NetdError> {
-        Ok(proxy::remove(namespace, &proxy::table(cluster)).await?)
+        table::remove(namespace, &proxy::table(cluster)).await?;
+        Ok(table::remove(namespace, &policy::table(cluster)).await?)
     }
 }

@@ -1,6 +1,6 @@
 //! A node of this machine: runtime, kubelet, services.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -110,6 +110,7 @@ async fn start_netd(layout: &Layout, plane: &ControlPlane, place: &Place) -> any
     let services = kinds::DEFAULT_SERVICE_CIDR.parse::<Subnet>().map_err(anyhow::Error::msg)?;
     let config = NetdConfig {
         client: plane.client(UserInfo::new("system:kube-proxy", &[])),
+        reader: plane.client(UserInfo::new("system:kube-controller-manager", &[])),
         namespace: place.network.namespace().clone(),
         cluster: layout.id().to_owned(),
         node: place.name.clone(),
@@ -117,7 +118,8 @@ async fn start_netd(layout: &Layout, plane: &ControlPlane, place: &Place) -> any
         services: subnet(services),
         external_ips: false,
         // All nodes live and die with this process: the first one's answers are for all of them.
-        dns: (place.index == 0).then(|| SocketAddr::new(place.network.gateway().into(), DNS_PORT)),
+        resolver: SocketAddrV4::new(places::pod_subnet(0)?.gateway(), DNS_PORT),
+        resolves: place.index == 0,
         domain: DOMAIN.to_owned(),
         resolv_conf: PathBuf::from(RESOLV_CONF),
     };

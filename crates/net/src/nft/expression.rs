@@ -36,7 +36,9 @@ pub enum Field {
 /// The first of the registers of four bytes.
 const REGISTER: u32 = 8;
 const VERDICT_REGISTER: u32 = 0;
-/// nftables' bit for packets of connections that begin.
+/// nftables' bits for the states of connections.
+const STATE_ESTABLISHED: u32 = 2;
+const STATE_RELATED: u32 = 4;
 const STATE_NEW: u32 = 8;
 /// The routing table's word for addresses of the machine itself.
 const LOCAL: u32 = 2;
@@ -44,7 +46,7 @@ const LOCAL: u32 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Expression {
     Load(Field, u32),
-    Compare { equal: bool, value: Vec<u8> },
+    Compare { how: Comparison, value: Vec<u8> },
     Mask { mask: Vec<u8>, xor: Vec<u8> },
     Lookup { set: String, into: Option<u32> },
     Choose(AnonymousMap),
@@ -55,6 +57,15 @@ enum Expression {
     Masquerade,
     Reject,
     Remember { set: String, timeout: Duration },
+}
+
+/// How a value in a register compares with one in a rule: the kernel's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Equal = 0,
+    Different = 1,
+    AtMost = 3,
+    AtLeast = 5,
 }
 
 /// A map that belongs to one rule: its elements by a number from 0.
@@ -94,38 +105,45 @@ impl Rule {
     /// The field has this value.
     #[must_use]
     pub fn equals(self, field: Field, value: Value) -> Self {
-        self.load(&[field]).with([Expression::Compare { equal: true, value: super::objects::key(&[value]) }])
+        self.load(&[field]).with([Expression::Compare { how: Comparison::Equal, value: super::objects::key(&[value]) }])
+    }
+
+    /// The port is one of those from the first to the last.
+    #[must_use]
+    pub fn ports(self, first: u16, last: u16) -> Self {
+        let compare = |how, port: u16| Expression::Compare { how, value: port.to_be_bytes().to_vec() };
+        self.load(&[Field::Port]).with([compare(Comparison::AtLeast, first), compare(Comparison::AtMost, last)])
     }
 
     /// The packet comes in, or goes out, by another link than this.
     #[must_use]
     pub fn other_link(self, field: Field, name: &str) -> Self {
-        self.load(&[field]).with([Expression::Compare { equal: false, value: link(name) }])
+        self.load(&[field]).with([Expression::Compare { how: Comparison::Different, value: link(name) }])
     }
 
     /// The packet comes in, or goes out, by this link.
     #[must_use]
     pub fn link(self, field: Field, name: &str) -> Self {
-        self.load(&[field]).with([Expression::Compare { equal: true, value: link(name) }])
+        self.load(&[field]).with([Expression::Compare { how: Comparison::Equal, value: link(name) }])
     }
 
     /// The address is in a subnet.
     #[must_use]
     pub fn inside(self, field: Field, subnet: (Ipv4Addr, u8)) -> Self {
-        self.subnet(field, subnet, true)
+        self.subnet(field, subnet, Comparison::Equal)
     }
 
     /// The address is not in a subnet.
     #[must_use]
     pub fn outside(self, field: Field, subnet: (Ipv4Addr, u8)) -> Self {
-        self.subnet(field, subnet, false)
+        self.subnet(field, subnet, Comparison::Different)
     }
 
-    fn subnet(self, field: Field, (address, length): (Ipv4Addr, u8), equal: bool) -> Self {
+    fn subnet(self, field: Field, (address, length): (Ipv4Addr, u8), how: Comparison) -> Self {
         let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
         let value = (address.to_bits() & mask).to_be_bytes().to_vec();
         let mask = mask.to_be_bytes().to_vec();
-        self.load(&[field]).with([Expression::Mask { mask, xor: vec![0; 4] }, Expression::Compare { equal, value }])
+        self.load(&[field]).with([Expression::Mask { mask, xor: vec![0; 4] }, Expression::Compare { how, value }])
     }
 
     /// The mark has this bit.
@@ -140,9 +158,15 @@ impl Rule {
         self.bits(Field::State, STATE_NEW)
     }
 
+    /// The packet belongs to a connection that was let through, or to one that such a connection made.
+    #[must_use]
+    pub fn continues_connection(self) -> Self {
+        self.bits(Field::State, STATE_ESTABLISHED | STATE_RELATED)
+    }
+
     fn bits(self, field: Field, bit: u32) -> Self {
         let mask = Expression::Mask { mask: bit.to_ne_bytes().to_vec(), xor: vec![0; 4] };
-        self.load(&[field]).with([mask, Expression::Compare { equal: false, value: vec![0; 4] }])
+        self.load(&[field]).with([mask, Expression::Compare { how: Comparison::Different, value: vec![0; 4] }])
     }
 
     /// The destination is an address of the machine itself.
@@ -297,9 +321,9 @@ impl Expression {
     fn write(&self, list: &mut Buffer, map: u32) {
         match self {
             Self::Load(field, register) => field.write(list, *register),
-            Self::Compare { equal, value } => named(list, "cmp", |data| {
+            Self::Compare { how, value } => named(list, "cmp", |data| {
                 data.number(1, REGISTER);
-                data.number(2, u32::from(!equal));
+                data.number(2, *how as u32);
                 data.nested(3, |inner| inner.attribute(1, value));
             }),
             Self::Mask { mask, xor } => named(list, "bitwise", |data| {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_json::Value;
 
 use super::directory::Directory;
-use crate::proxy::{items, text};
+use crate::objects::{items, text};
 
 /// The version of the specification that is kept.
 const VERSION: &str = "1.1.0";

@@ -1,6 +1,5 @@
 //! The rules that services need: what is there always, and what each service adds.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use net::nft::{Base, Chain, Data, Element, Field, Hook, Kind, Rule, Set, Transac
 
 use super::Settings;
 use super::service::{ServicePort, Targets};
+use crate::ruleset::Fragment;
 
 /// Destinations that lead to services.
 const SERVICES: &str = "service-ips";
@@ -29,19 +29,8 @@ const LOOPBACK: (Ipv4Addr, u8) = (Ipv4Addr::new(127, 0, 0, 0), 8);
 const PLACE: [Field; 3] = [Field::Destination, Field::Protocol, Field::Port];
 const PORT: [Field; 2] = [Field::Protocol, Field::Port];
 
-/// What one service adds. Its chains and sets have names that no other service's have; elements may be wanted by several.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fragment {
-    pub(crate) sets: BTreeMap<String, Set>,
-    pub(crate) chains: BTreeMap<String, Vec<Rule>>,
-    pub(crate) elements: BTreeMap<(&'static str, Vec<u8>), Element>,
-}
-
-/// Makes the table anew with what is there always.
+/// What is there always.
 pub(crate) fn skeleton(change: &mut Transaction, settings: &Settings) {
-    change.add_table();
-    change.remove_table();
-    change.add_table();
     let place = vec![Kind::Address, Kind::Protocol, Kind::Port];
     let port = vec![Kind::Protocol, Kind::Port];
     let verdict = Some(Data::Verdict);
@@ -116,10 +105,6 @@ impl Fragment {
         for ip in &port.outer_ips {
             self.lead(&place(*ip), &entrance, targets, (SERVICES, EMPTY));
         }
-    }
-
-    fn element(&mut self, set: &'static str, element: Element) {
-        self.elements.insert((set, element.key.clone()), element);
     }
 
     /// Leads a destination to a chain, or to an end where nothing stands behind it.

@@ -1,13 +1,12 @@
 //! The service proxy: packet rules that follow services and their endpoints.
 //!
-//! [`service`] reads the API's objects, [`fragment`] says which rules a service needs, [`ruleset`] turns a change of that into one
-//! transaction, and [`run`] carries it out. What a service needs depends on its own objects only, so a change costs as much as
+//! [`service`] reads the API's objects, [`fragment`] says which rules a service needs, a [`crate::ruleset`] turns a change of that
+//! into one transaction, and [`run`] carries it out. What a service needs depends on its own objects only, so a change costs as much as
 //! the service that changed, however many there are.
 
 mod flows;
 mod fragment;
 mod health;
-mod ruleset;
 mod run;
 mod service;
 #[cfg(test)]
@@ -15,11 +14,7 @@ mod tests;
 
 use std::net::Ipv4Addr;
 
-use net::Namespace;
-use net::nft::{Rules, RulesError, Transaction};
-
 pub(crate) use run::Proxy;
-pub(crate) use service::{items, text};
 
 /// What rules depend on besides services.
 #[derive(Clone, Debug)]
@@ -34,12 +29,4 @@ pub(crate) struct Settings {
 /// The name of a cluster's table.
 pub(crate) fn table(cluster: &str) -> String {
     format!("minke-{cluster}-services")
-}
-
-/// Removes the table, if it is there.
-pub(crate) async fn remove(namespace: &Namespace, table: &str) -> Result<(), RulesError> {
-    let mut change = Transaction::new(table);
-    change.add_table();
-    change.remove_table();
-    Rules::of(namespace).await?.commit(&change)
 }

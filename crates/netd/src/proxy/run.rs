@@ -3,12 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use client::Informer;
 use futures::FutureExt;
-use meta::Object;
-use net::nft::{Rules, Transaction};
 use net::{Flows, Namespace, Transport};
 use serde_json::Value;
 
@@ -16,28 +13,24 @@ use super::Settings;
 use super::flows::Frontends;
 use super::fragment;
 use super::health::{self, Checks};
-use super::ruleset::Ruleset;
-use super::service::{self, ServicePort, items, text};
+use super::service::{self, ServicePort};
 use crate::netd::NetdError;
+use crate::objects::{items, service_of, text};
+use crate::ruleset::Ruleset;
+use crate::table::Table;
 
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const ZONE: &str = "topology.kubernetes.io/zone";
-/// After a failure everything is made anew, but not in a hurry.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// The proxy of a node.
 pub(crate) struct Proxy {
     settings: Settings,
-    rules: Arc<Rules>,
+    table: Table,
     flows: Arc<Flows>,
     services: Informer,
     slices: Informer,
     nodes: Informer,
     checks: Checks,
-    ruleset: Ruleset,
     ports: BTreeMap<String, Vec<ServicePort>>,
-    /// Whether the kernel has what the ruleset says.
-    in_step: bool,
 }
 
 impl Proxy {
@@ -49,20 +42,19 @@ impl Proxy {
         slices: Informer,
         nodes: Informer,
     ) -> Result<Self, NetdError> {
-        let rules = Arc::new(Rules::of(namespace).await?);
+        let ruleset = Ruleset::new(&settings.table, |change| fragment::skeleton(change, &settings));
+        let table = Table::open(namespace, ruleset).await?;
         let flows = Flows::of(namespace).await;
         let flows = flows.map_err(|source| NetdError::Io { action: "open the table of flows".to_owned(), source })?;
         Ok(Self {
             settings,
-            rules,
+            table,
             flows: Arc::new(flows),
             services,
             slices,
             nodes,
             checks: Checks::new(namespace.clone()),
-            ruleset: Ruleset::default(),
             ports: BTreeMap::new(),
-            in_step: false,
         })
     }
 
@@ -83,16 +75,18 @@ impl Proxy {
             while let Some(Some(slice)) = slices.next().now_or_never() {
                 changed.extend(service_of(&slice));
             }
-            if self.zone() != zone {
+            let missed = services.has_missed() | slices.has_missed();
+            if missed || self.zone() != zone {
                 zone = self.zone();
                 changed.extend(self.services.list().iter().map(|own| own.metadata.key()));
+                changed.extend(self.ports.keys().cloned());
             }
             self.bring_in_step(std::mem::take(&mut changed), &zone).await;
             tokio::select! {
                 Some(service) = services.next() => drop(changed.insert(service.metadata.key())),
                 Some(slice) = slices.next() => changed.extend(service_of(&slice)),
                 Some(_) = nodes.next() => {}
-                () = tokio::time::sleep(AGAIN), if !self.in_step => {}
+                () = self.table.again() => {}
             }
         }
     }
@@ -115,45 +109,19 @@ impl Proxy {
             checked |= before != ports && before.iter().chain(&ports).any(|port| port.health_port.is_some());
             fragments.push((key, fragment::of(&ports, &self.settings)));
         }
-        let update = self.ruleset.update(&self.settings, fragments);
-        let change = if self.in_step { update } else { Some(self.ruleset.rebuild(&self.settings)) };
-        if let Some(change) = change {
-            self.in_step = self.commit(change).await;
-        }
+        let in_step = self.table.take(fragments).await;
         if checked {
             self.checks.update(health::wanted(self.ports.iter())).await;
         }
-        if datagrams && self.in_step {
+        if datagrams && in_step {
             self.forget_flows().await;
         }
     }
 
     fn read(&self, key: &str, zone: &str) -> Vec<ServicePort> {
         let Some(service) = self.services.get(key) else { return Vec::new() };
-        let (namespace, name) = (&service.metadata.namespace, &service.metadata.name);
-        let slices = self.slices.find(namespace, |slice| slice.metadata.labels.get(SERVICE_NAME) == Some(name));
-        let slices: Vec<Value> = slices.iter().map(|slice| slice.value()).collect();
+        let slices: Vec<Value> = self.slices.with_word(key).iter().map(|slice| slice.value()).collect();
         service::ports(&service.value(), &slices, zone, &self.settings)
-    }
-
-    async fn commit(&self, change: Transaction) -> bool {
-        let rules = Arc::clone(&self.rules);
-        let changes = change.changes();
-        let done = tokio::task::spawn_blocking(move || rules.commit(&change)).await;
-        match done {
-            Ok(Ok(())) => {
-                tracing::debug!(changes, "service rules changed");
-                true
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "change service rules; all are made anew");
-                false
-            }
-            Err(error) => {
-                tracing::error!(%error, "changing service rules panicked");
-                false
-            }
-        }
     }
 
     async fn forget_flows(&self) {
@@ -179,9 +147,4 @@ impl Proxy {
         let addresses = items(&node, "/status/addresses").iter();
         addresses.filter_map(|address| text(address, "/address").parse().ok()).collect()
     }
-}
-
-fn service_of(slice: &Object) -> Option<String> {
-    let name = slice.metadata.labels.get(SERVICE_NAME)?;
-    Some(format!("{}/{name}", slice.metadata.namespace))
 }

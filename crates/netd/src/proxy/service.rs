@@ -8,6 +8,7 @@ use net::Transport;
 use serde_json::Value;
 
 use super::Settings;
+use crate::objects::{items, text};
 
 /// Upstream's default of how long a client stays with its endpoint.
 const AFFINITY: u64 = 10800;
@@ -195,12 +196,4 @@ fn targets(endpoints: Vec<Endpoint<'_>>) -> Targets {
     let any = endpoints.iter().any(|endpoint| endpoint.ready);
     let usable = endpoints.iter().filter(|endpoint| if any { endpoint.ready } else { endpoint.last_resort });
     Targets { endpoints: usable.map(|endpoint| endpoint.place).collect(), elsewhere: false }
-}
-
-pub(crate) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
-    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
-pub(crate) fn items<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
-    value.pointer(pointer).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

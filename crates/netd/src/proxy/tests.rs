@@ -1,16 +1,14 @@
 //! Rules in a real kernel, as `nft` shows them. Needs root.
 
 use std::collections::BTreeMap;
-use std::process::Command;
 
-use net::Namespace;
-use net::nft::Rules;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use serde_json::{Value, json};
 
-use super::ruleset::Ruleset;
 use super::{Settings, fragment, service};
+use crate::ruleset::{Fragment, Ruleset};
+use crate::testing::{in_kernel, listed};
 
 fn settings() -> Settings {
     Settings {
@@ -20,6 +18,11 @@ fn settings() -> Settings {
         services: ([10, 96, 0, 0].into(), 16),
         external_ips: true,
     }
+}
+
+fn empty() -> Ruleset {
+    let settings = settings();
+    Ruleset::new(&settings.table, |change| fragment::skeleton(change, &settings))
 }
 
 /// What varies in a service.
@@ -57,7 +60,7 @@ fn policy(local: bool) -> &'static str {
 }
 
 impl Shape {
-    fn fragment(&self) -> (String, fragment::Fragment) {
+    fn fragment(&self) -> (String, Fragment) {
         let number = self.number;
         let kind = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"][self.kind];
         let ports: Vec<Value> = ["TCP", "UDP"][..self.protocols]
@@ -103,66 +106,34 @@ impl Shape {
     }
 }
 
-/// The kernel's table, its chains and sets in order, without the numbers of anonymous maps.
-fn listed() -> String {
-    let output = Command::new("nft").args(["-s", "list", "ruleset"]).output().expect("run nft");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("text");
-    let mut blocks: Vec<&str> = text.split("\n\n").map(|block| block.trim_end_matches(['}', '\n'])).collect();
-    if let Some((head, first)) = blocks[0].split_once('\n') {
-        assert!(head.starts_with("table ip minke-0a1b2c3d-services"), "{head}");
-        blocks[0] = first;
-    }
-    blocks.sort_unstable();
-    blocks.join("\n\n")
-}
-
-fn in_kernel() -> Option<Rules> {
-    let has_nft = Command::new("nft").arg("--version").output().is_ok_and(|output| output.status.success());
-    if !has_nft || !is_root() {
-        eprintln!("SKIPPED: packet rules need root and nft");
-        return None;
-    }
-    Some(
-        tokio::runtime::Runtime::new()
-            .expect("a runtime")
-            .block_on(async { Rules::of(&Namespace::own()).await.expect("open a socket") }),
-    )
-}
-
-fn is_root() -> bool {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
-}
-
 #[test]
 fn changes_lead_to_the_rules_that_a_start_would_make() {
-    // On a thread with a network of its own: nothing else in the process sees it.
+    // On a thread of its own, since that leaves the machine's network.
     let done = std::thread::spawn(|| {
         let Some(rules) = in_kernel() else { return };
         let config = Config { cases: 24, rng_seed: RngSeed::Fixed(7), failure_persistence: None, ..Config::default() };
         let steps = prop::collection::vec(prop::collection::vec((shape(), any::<bool>()), 1..4), 1..6);
         TestRunner::new(config)
             .run(&steps, |steps| {
-                let mut ruleset = Ruleset::default();
-                rules.commit(&ruleset.rebuild(&settings())).expect("the skeleton");
+                let mut ruleset = empty();
+                rules.commit(&ruleset.rebuild()).expect("the skeleton");
                 let mut last = BTreeMap::new();
                 for step in steps {
                     let mut batch = BTreeMap::new();
                     for (shape, gone) in step {
                         let (key, fragment) = shape.fragment();
-                        batch.insert(key, if gone { fragment::Fragment::default() } else { fragment });
+                        batch.insert(key, if gone { Fragment::default() } else { fragment });
                     }
                     last.extend(batch.clone());
-                    if let Some(change) = ruleset.update(&settings(), batch.into_iter().collect()) {
+                    if let Some(change) = ruleset.update(batch.into_iter().collect()) {
                         rules.commit(&change).expect("a change");
                     }
                 }
-                let incremental = listed();
-                let mut scratch = Ruleset::default();
-                scratch.update(&settings(), last.into_iter().collect());
-                rules.commit(&scratch.rebuild(&settings())).expect("everything anew");
-                prop_assert_eq!(incremental, listed());
+                let incremental = listed(&settings().table);
+                let mut scratch = empty();
+                scratch.update(last.into_iter().collect());
+                rules.commit(&scratch.rebuild()).expect("everything anew");
+                prop_assert_eq!(incremental, listed(&settings().table));
                 Ok(())
             })
             .expect("rules agree");
