@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::members::{Members, can_serve, host_name, is_ready, is_terminating, selector, target_port};
 use super::slices::HEADLESS;
+use super::triggers::{self, Triggers};
 use super::{core, ends_with_namespace, items, text};
 
 /// Upstream's limit of addresses.
@@ -22,6 +23,7 @@ pub(crate) struct EndpointsController {
     pub(crate) pods: Informer,
     pub(crate) endpoints: Informer,
     pub(crate) members: Members,
+    pub(crate) triggers: Triggers,
 }
 
 /// An address with whether it is ready.
@@ -141,6 +143,7 @@ impl Controller for EndpointsController {
         let existing = self.endpoints.get(key);
         let Some(service) = self.services.get(key).map(|service| service.value()) else {
             self.members.forget(key);
+            self.triggers.forget(key);
             let own = existing.filter(|object| object.metadata.labels.contains_key(MANAGED_BY));
             if let Some(object) = own {
                 match self.client.delete_exactly(&core("endpoints"), &object, DeleteOptions::default()).await {
@@ -155,9 +158,13 @@ impl Controller for EndpointsController {
         }
         let pods: Vec<Value> = self.members.of(key, &service, &self.pods).iter().map(|pod| pod.value()).collect();
         let before = existing.as_ref().map(|object| object.value());
-        let wanted = wanted(&service, &pods, before.as_ref());
+        let mut wanted = wanted(&service, &pods, before.as_ref());
+        let trigger = self.triggers.of(key, &service, &pods);
+        if before.as_ref() == Some(&wanted) {
+            return Ok(Outcome::default());
+        }
+        triggers::stamp(&mut wanted, trigger.as_deref());
         let written = match before {
-            Some(before) if before == wanted => return Ok(Outcome::default()),
             Some(_) => self.client.update(&core("endpoints"), wanted).await,
             None => self.client.create(&core("endpoints"), text(&service, "/metadata/namespace"), wanted).await,
         };

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::members::selector;
 use super::slices::{self, Frame, Groups, MANAGED_BY, SERVICE_NAME};
+use super::triggers::LAST_CHANGE;
 use super::{items, text};
 
 const MANAGER: &str = "endpointslicemirroring-controller.k8s.io";
@@ -15,8 +16,7 @@ const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
 /// Upstream's limits: of a slice, and of addresses of a subset that are mirrored.
 const CAPACITY: usize = 1000;
 /// Annotations that say something of the Endpoints object only.
-const OWN: [&str; 2] =
-    ["kubectl.kubernetes.io/last-applied-configuration", "endpoints.kubernetes.io/last-change-trigger-time"];
+const OWN: [&str; 2] = ["kubectl.kubernetes.io/last-applied-configuration", LAST_CHANGE];
 
 pub(crate) struct Mirror {
     pub(crate) client: Client,
@@ -66,6 +66,7 @@ fn frame(endpoints: &Value) -> Frame {
             "apiVersion": "v1", "kind": "Endpoints", "name": endpoints["metadata"]["name"],
             "uid": endpoints["metadata"]["uid"], "controller": true, "blockOwnerDeletion": true,
         }),
+        trigger: None,
         capacity: CAPACITY,
         placeholder: false,
     }

@@ -8,6 +8,7 @@ mod mirror;
 mod repair;
 mod slice_controller;
 mod slices;
+mod triggers;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ pub(crate) fn all(context: &Context, pods: &Informer) -> Vec<Arc<dyn Controller>
             slices: slices.clone(),
             nodes: nodes.clone(),
             members: members::Members::default(),
+            triggers: triggers::Triggers::default(),
         }),
         Arc::new(endpoints::EndpointsController {
             client: writer("endpoint-controller"),
@@ -40,6 +42,7 @@ pub(crate) fn all(context: &Context, pods: &Informer) -> Vec<Arc<dyn Controller>
             pods: pods.clone(),
             endpoints: endpoints.clone(),
             members: members::Members::default(),
+            triggers: triggers::Triggers::default(),
         }),
         Arc::new(mirror::Mirror {
             client: writer("endpointslicemirroring-controller"),

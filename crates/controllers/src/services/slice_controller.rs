@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::members::{Members, can_serve, host_name, is_ready, is_terminating, selector, target_port};
 use super::slices::{self, Frame, Groups, HEADLESS, MANAGED_BY, SERVICE_NAME};
+use super::triggers::Triggers;
 use super::{items, text};
 
 const MANAGER: &str = "endpointslice-controller.k8s.io";
@@ -23,6 +24,7 @@ pub(crate) struct Slices {
     pub(crate) slices: Informer,
     pub(crate) nodes: Informer,
     pub(crate) members: Members,
+    pub(crate) triggers: Triggers,
 }
 
 /// The endpoints of a service, by the ports they have.
@@ -76,7 +78,7 @@ fn endpoint(service: &Value, pod: &Value, zones: &BTreeMap<String, String>) -> V
     endpoint
 }
 
-fn frame(service: &Value) -> Frame {
+fn frame(service: &Value, trigger: Option<String>) -> Frame {
     let own = |key: &String| key != SERVICE_NAME && key != MANAGED_BY && key != HEADLESS;
     let labels = service.pointer("/metadata/labels").and_then(Value::as_object).into_iter().flatten();
     let mut labels: Map<String, Value> =
@@ -95,6 +97,7 @@ fn frame(service: &Value) -> Frame {
             "apiVersion": "v1", "kind": "Service", "name": service["metadata"]["name"], "uid": service["metadata"]["uid"],
             "controller": true, "blockOwnerDeletion": true,
         }),
+        trigger,
         capacity: CAPACITY,
         placeholder: true,
     }
@@ -129,6 +132,7 @@ impl Controller for Slices {
         let actions = match service.map(|service| service.value()) {
             None => {
                 self.members.forget(key);
+                self.triggers.forget(key);
                 existing.into_iter().map(slices::Action::Delete).collect()
             }
             Some(service) => {
@@ -139,7 +143,8 @@ impl Controller for Slices {
                     self.members.of(key, &service, &self.pods).iter().map(|pod| pod.value()).collect();
                 let zone = |node: &Object| node.metadata.labels.get(ZONE).cloned().unwrap_or_default();
                 let zones = self.nodes.list().iter().map(|node| (node.metadata.name.clone(), zone(node))).collect();
-                slices::plan(&frame(&service), groups(&service, &pods, &zones), &existing)
+                let trigger = self.triggers.of(key, &service, &pods);
+                slices::plan(&frame(&service, trigger), groups(&service, &pods, &zones), &existing)
             }
         };
         slices::apply(&self.client, &self.slices, actions).await?;

@@ -8,7 +8,7 @@ use client::{Client, Informer};
 use meta::{DeleteOptions, Gvr, Object, Reason};
 use serde_json::{Map, Value, json};
 
-use super::{ends_with_namespace, items, text};
+use super::{ends_with_namespace, items, text, triggers};
 
 pub(super) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 pub(super) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
@@ -39,6 +39,8 @@ pub(super) struct Frame {
     /// Those that the slices must have; others may have more.
     pub(super) annotations: Map<String, Value>,
     pub(super) owner: Value,
+    /// When that happened which is the reason for changes.
+    pub(super) trigger: Option<String>,
     /// At most so many endpoints a slice.
     pub(super) capacity: usize,
     /// Whether there is a slice even without endpoints.
@@ -86,6 +88,11 @@ pub(super) fn plan(frame: &Frame, mut groups: Groups, existing: &[Arc<Object>]) 
     }
     if kept == 0 && frame.placeholder {
         actions.extend(placeholder(frame, &mut empty));
+    }
+    for action in &mut actions {
+        if let Action::Create(slice) | Action::Update(slice) = action {
+            triggers::stamp(slice, frame.trigger.as_deref());
+        }
     }
     actions.extend(empty.into_iter().map(|object| Action::Delete(object.clone())));
     actions
@@ -201,6 +208,7 @@ mod tests {
             labels,
             annotations: Map::new(),
             owner: json!({"kind": "Service", "name": "web", "uid": "u"}),
+            trigger: None,
             capacity: 3,
             placeholder: true,
         }
