@@ -5,10 +5,12 @@
 
 pub(crate) mod access;
 pub(crate) mod api;
+mod names;
 mod podman;
 mod pods;
 mod process;
 mod schedule;
+mod services;
 mod statistics;
 mod table;
 
@@ -35,6 +37,9 @@ pub(crate) struct Options {
     /// Measure `podman kube play` too
     #[arg(long)]
     podman: bool,
+    /// Measure services and names instead, beside kube-proxy and CoreDNS
+    #[arg(long)]
+    services: bool,
     /// How many pods are started one at a time
     #[arg(long, default_value_t = 200)]
     pods: usize,
@@ -52,6 +57,9 @@ pub(crate) struct Options {
 }
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    if options.services {
+        return services::run(options);
+    }
     let binary = options.given.binary()?;
     let mut starts = Vec::new();
     for _ in 1..options.boots {

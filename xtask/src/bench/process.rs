@@ -34,6 +34,11 @@ pub(crate) fn time(processes: &[u32]) -> f64 {
     processes.iter().filter_map(|process| Some(stat(*process)?.ticks)).sum::<f64>() / TICKS
 }
 
+/// The name of a process, as the kernel keeps it.
+pub(crate) fn name(process: u32) -> Option<String> {
+    Some(fs::read_to_string(format!("/proc/{process}/comm")).ok()?.trim().to_owned())
+}
+
 struct Stat {
     parent: u32,
     ticks: f64,
