@@ -22,7 +22,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("admission", &["meta", "schema", "kinds", "registry"]),
     ("client", &["meta"]),
     ("server", &["meta", "schema", "kinds", "registry", "auth", "admission", "client"]),
-    ("controllers", &["meta", "client"]),
+    ("controllers", &["meta", "client", "kinds"]),
     ("scheduler", &["meta", "client"]),
     ("kubelet", &["meta", "client", "container", "net"]),
     ("netd", &["meta", "client", "net"]),

@@ -14,6 +14,7 @@ mod namespaces;
 mod node_health;
 mod nodes;
 mod pod_garbage;
+mod quota;
 mod root_ca;
 mod service_accounts;
 mod services;
@@ -111,6 +112,7 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
     all.extend(workload::all(context, &pods, &nodes));
     all.extend(node_life(context, &pods, &nodes));
     all.push(garbage::collector(context));
+    all.push(quota::controller(context));
     all.extend(batch(context, &pods));
     all
 }

@@ -22,6 +22,7 @@ pub mod metadata;
 mod names;
 mod networking;
 mod plain;
+pub mod quota;
 mod rbac;
 mod resource;
 mod reviews;

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{Converter, Reader, Registry, RegistryConfig, Resources};
 
 mod lists;
+mod quotas;
 mod services;
 mod watches;
 mod writes;
@@ -90,6 +91,7 @@ impl Fixture {
             row("ConfigMap", "configmaps", true, &Plain { grace: None }),
             row("Pod", "pods", true, &Plain { grace: Some(30) }),
             row("Namespace", "namespaces", false, &Plain { grace: None }),
+            row("ResourceQuota", "resourcequotas", true, &Plain { grace: None }),
         ];
         let registry = Registry::open(RegistryConfig {
             store: Arc::new(store::Memory::new(Arc::new(|| SystemTime::UNIX_EPOCH))),

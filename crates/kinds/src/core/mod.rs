@@ -7,12 +7,13 @@ mod namespace;
 mod node;
 pub(crate) mod pod;
 mod replication_controller;
+mod resource_quota;
 mod secret;
 mod service;
 mod service_account;
 mod volume;
 
-use crate::plain::{Desired, NAME_AND_AGE, READ_WRITE, SCALE, STATUS, resource};
+use crate::plain::{NAME_AND_AGE, READ_WRITE, SCALE, STATUS, resource};
 use crate::resource::{Resource, Subresource};
 
 /// The group's resources.
@@ -74,8 +75,9 @@ pub(crate) fn all() -> Vec<Resource> {
             ..own("ReplicationController", "replicationcontrollers", "replicationcontroller", &["rc"])
         },
         Resource {
+            columns: resource_quota::COLUMNS,
             subresources: &[STATUS],
-            rules: &Desired,
+            rules: &resource_quota::ResourceQuota,
             ..own("ResourceQuota", "resourcequotas", "resourcequota", &["quota"])
         },
         Resource { columns: secret::COLUMNS, rules: &secret::Secret, ..own("Secret", "secrets", "secret", &[]) },

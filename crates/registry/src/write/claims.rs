@@ -1,4 +1,5 @@
-//! What a Service takes in its own commit: its cluster IPs, each as an IPAddress object, and its node ports.
+//! What an object takes in its own commit: a Service its cluster IPs, each as an IPAddress object, and its node ports; every object
+//! what it costs the quotas of its namespace.
 //!
 //! A claim is a key that must be absent and is put together with the service, so two services never have the same address or port,
 //! whatever happens in between. There is nothing to repair.
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use meta::field::{Error, Path};
 use meta::{ApiError, format_time};
 use serde_json::{Value, json};
-use store::{Commit, Expect, Key, Op};
+use store::{Commit, Expect, Key, Op, Revision};
 
 use super::fields::text;
 use super::{Failure, Writer};
@@ -34,6 +35,8 @@ pub(super) struct Claims {
     release: Vec<Key>,
     /// What to say if a key that the user asked for is taken.
     refusals: BTreeMap<Key, Error>,
+    /// What becomes of quotas, if they are still at these revisions.
+    pub(super) charges: BTreeMap<Key, (Revision, Bytes)>,
 }
 
 impl Claims {
@@ -44,11 +47,16 @@ impl Claims {
             commit.ops.push(Op::Put { key: key.clone(), value: value.clone(), ttl: None });
         }
         commit.ops.extend(self.release.iter().map(|key| Op::Delete { key: key.clone() }));
+        for (key, (revision, quota)) in &self.charges {
+            commit.expects.push((key.clone(), Expect::Revision(*revision)));
+            commit.ops.push(Op::Put { key: key.clone(), value: quota.clone(), ttl: None });
+        }
     }
 
     /// The claim that failed, if the key is one's: the user's wish that can't be fulfilled, or `None` to choose anew.
     pub(super) fn failed(&self, key: &str) -> Option<Option<&Error>> {
-        self.take.contains_key(key).then(|| self.refusals.get(key))
+        let own = self.take.contains_key(key) || self.charges.contains_key(key);
+        own.then(|| self.refusals.get(key))
     }
 }
 

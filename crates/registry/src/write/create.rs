@@ -79,11 +79,12 @@ impl Writer<'_> {
 
     async fn attempt_create(&self, request: &mut Request<'_>, options: &WriteOptions) -> Result<Arc<Object>, Failure> {
         let object = &mut request.object;
-        let claims = self.claim(object, None).await?;
+        let mut claims = self.claim(object, None).await?;
         let name = text(object, "/metadata/name").to_owned();
         self.validate_new(object, &name)?;
         request.attributes.name.clone_from(&name);
         self.admit(request).await?;
+        self.charge_quotas(&request.object, None, &mut claims)?;
         let key = self.key(&name);
         if options.dry_run {
             let taken = self.storage.get(&key).is_some();

@@ -12,6 +12,7 @@ mod managed;
 mod name;
 mod patch;
 mod pod;
+mod quota;
 mod scale;
 mod strategic;
 mod update;

@@ -99,9 +99,10 @@ impl Writer<'_> {
             self.row.rules().default(&mut request.object);
         }
         self.prepare(&mut request.object, &before)?;
-        let claims = self.claim(&mut request.object, Some(&before)).await?;
+        let mut claims = self.claim(&mut request.object, Some(&before)).await?;
         self.validate_change(&request.object, &before)?;
         self.admit(&request).await?;
+        self.charge_quotas(&request.object, Some(&before), &mut claims)?;
         let new = &request.object;
         let object = if *new == before {
             old.clone()

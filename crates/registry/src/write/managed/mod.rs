@@ -159,8 +159,8 @@ impl Writing<'_> {
             conflicts.sort_by_key(Conflict::who);
             return Err(conflicts);
         }
-        // What changes nothing keeps the time of the apply before it.
-        let time = last.filter(|_| live == new).map_or_else(|| self.now.to_owned(), |last| last.time);
+        // Compat: what changes nothing keeps the time of the apply before it, if there was one.
+        let time = if live == new { last.map(|last| last.time).unwrap_or_default() } else { self.now.to_owned() };
         entries.add(Entry { set: self.ownable(wanted), time, ..own });
         store(&mut new, &entries);
         Ok(new)
