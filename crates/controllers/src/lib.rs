@@ -45,8 +45,8 @@ pub struct Context {
     pub root_ca: String,
     /// Tells every namespaced resource that can be listed and deleted, custom ones included, as it is now.
     pub namespaced: Arc<dyn Fn() -> Vec<Gvr> + Send + Sync>,
-    /// Tells every resource that can be followed and deleted, custom ones included, as it is now.
-    pub served: Arc<dyn Fn() -> Vec<Served> + Send + Sync>,
+    /// Every resource that can be followed and deleted, custom ones included, as they come and go.
+    pub served: tokio::sync::watch::Receiver<Vec<Served>>,
     /// Where the built-in provisioner makes volumes.
     pub volumes: PathBuf,
 }

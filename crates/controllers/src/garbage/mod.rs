@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, RwLock};
 
 use async_trait::async_trait;
-use client::{Client, Controller, Index, Informer, Outcome, ReconcileError, Source};
+use client::{Client, Controller, Informer, Outcome, ReconcileError, Source};
 use meta::{
     ApiError, DeleteOptions, Gvr, Object, OwnerReference, PatchType, Preconditions, Reason, ResourcePath, WriteOptions,
 };
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use crate::{Context, Served};
 use plan::{Action, FOREGROUND, ORPHAN, Owner, OwnerState, has_finalizer, plan};
@@ -24,10 +25,7 @@ struct Followed {
 
 pub(crate) struct Garbage {
     client: Client,
-    served: Arc<dyn Fn() -> Vec<Served> + Send + Sync>,
-    definitions: Informer,
-    /// Tells when resources may have come or gone.
-    changes: tokio::sync::Mutex<Index>,
+    served: tokio::sync::Mutex<watch::Receiver<Vec<Served>>>,
     followed: RwLock<BTreeMap<(String, String), Arc<Followed>>>,
     /// Owners that were found to be absent, by UID: an UID never comes back.
     absent: Mutex<std::collections::BTreeSet<String>>,
@@ -39,17 +37,14 @@ const REMEMBERED: usize = 4096;
 /// The garbage collector.
 pub(crate) fn collector(context: &Context) -> Arc<dyn Controller> {
     let client = (context.client)("generic-garbage-collector");
-    let definitions = Informer::new(client.clone(), crate::custom_resources::definitions());
-    let changes = tokio::sync::Mutex::new(definitions.subscribe());
+    let served = context.served.borrow().clone();
     let garbage = Garbage {
         client,
-        served: Arc::clone(&context.served),
-        definitions,
-        changes,
+        served: tokio::sync::Mutex::new(context.served.clone()),
         followed: RwLock::default(),
         absent: Mutex::default(),
     };
-    garbage.follow();
+    garbage.follow(served);
     Arc::new(garbage)
 }
 
@@ -67,9 +62,9 @@ fn key_of(object: &Object) -> String {
 
 impl Garbage {
     /// Brings what is followed in step with what is served; the resources that are new.
-    fn follow(&self) -> Vec<Source> {
+    fn follow(&self, served: Vec<Served>) -> Vec<Source> {
         // Compat: events own nothing and are owned by nothing.
-        let served = (self.served)().into_iter().filter(|served| served.gvr.resource != "events");
+        let served = served.into_iter().filter(|served| served.gvr.resource != "events");
         let served: BTreeMap<(String, String), Served> =
             served.map(|served| ((served.gvr.group.clone(), served.kind.clone()), served)).collect();
         let mut followed = self.followed.write().expect("no holder of this lock can panic");
@@ -220,11 +215,12 @@ impl Controller for Garbage {
     }
 
     async fn more_sources(&self) -> Vec<Source> {
-        let mut changes = self.changes.lock().await;
-        if changes.next().await.is_none() {
+        let mut served = self.served.lock().await;
+        if served.changed().await.is_err() {
             return std::future::pending().await;
         }
-        self.follow()
+        let now = served.borrow_and_update().clone();
+        self.follow(now)
     }
 
     /// The object itself; its dependents once it is gone or waits for them; owners that may wait for it.
@@ -272,6 +268,6 @@ impl Controller for Garbage {
 
 impl std::fmt::Debug for Garbage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Garbage({} definitions)", self.definitions.list().len())
+        write!(f, "Garbage({} resources)", self.all().len())
     }
 }

@@ -18,6 +18,7 @@ use serde_json::Value;
 use server::{Dial, Door, DoorConfig, Grants, Listener, Local};
 use store::{Embedded, Store};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -139,9 +140,23 @@ impl ControlPlane {
         self.tasks.spawn(driver.run(WORKERS, self.stop.clone()));
     }
 
+    /// What can be followed and deleted, as it comes and goes.
+    fn served(&self) -> watch::Receiver<Vec<controllers::Served>> {
+        let (registry, mut changes) = (Arc::clone(&self.registry), self.registry.served());
+        let (sender, receiver) = watch::channel(served(&registry));
+        let follow = async move {
+            while changes.changed().await.is_ok() {
+                sender.send_replace(served(&registry));
+            }
+        };
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(follow).await });
+        receiver
+    }
+
     fn start_controllers(&self, layout: &Layout) {
         let door = Arc::clone(&self.door);
-        let (registry, resources) = (Arc::clone(&self.registry), Arc::clone(&self.registry));
+        let registry = Arc::clone(&self.registry);
         let deletable = |row: &&kinds::Resource| {
             row.namespaced && row.verbs.contains(&"deletecollection") && row.storage.0 == row.group
         };
@@ -156,7 +171,7 @@ impl ControlPlane {
             namespaced: Arc::new(move || {
                 registry.resources().iter().filter(deletable).map(kinds::Resource::gvr).collect()
             }),
-            served: Arc::new(move || served(&resources)),
+            served: self.served(),
             volumes: layout.volumes(),
         };
         controllers::all(&context).into_iter().for_each(|controller| self.run(controller));
