@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use self::kubectl::Kubectl;
 use crate::peer::{Given, Minke, Peer, Upstream};
 
 /// The images that the script's pods run.
@@ -25,8 +26,8 @@ pub(crate) struct Options {
     /// Run the script on upstream too, started with `up.sh` and `down.sh` of this folder
     #[arg(long, value_name = "DIR", env = "MINKE_UPSTREAM")]
     upstream: Option<PathBuf>,
-    /// The versions of kubectl, built from their Go modules
-    #[arg(long, value_delimiter = ',', default_values = kubectl::VERSIONS)]
+    /// The kubectls: programs, or versions that are built from their Go modules
+    #[arg(long, value_name = "VERSION|FILE", value_delimiter = ',', default_values = kubectl::VERSIONS)]
     kubectl: Vec<String>,
     /// Only compare what earlier runs left
     #[arg(long)]
@@ -37,14 +38,14 @@ pub(crate) struct Options {
 
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let folder = crate::target()?.join("clients");
+    let clients = options.kubectl.iter().map(|wanted| Kubectl::find(wanted, &folder));
+    let clients: Vec<Kubectl> = clients.collect::<Result<_, _>>()?;
     if !options.compare {
-        let clients = options.kubectl.iter().map(|version| kubectl::build(version, &folder));
-        let clients: Vec<PathBuf> = clients.collect::<Result<_, _>>()?;
         let images: Vec<PathBuf> = IMAGES.iter().map(|name| options.given.image(name)).collect();
         let everything = |peer: &dyn Peer| {
             peer.import(&images)?;
-            let mut versions = options.kubectl.iter().zip(&clients);
-            versions.try_for_each(|(version, client)| play(peer, client, &folder.join(peer.name()).join(version)))
+            let into = |client: &Kubectl| folder.join(peer.name()).join(&client.version);
+            clients.iter().try_for_each(|client| play(peer, &client.program, &into(client)))
         };
         everything(&Minke::boot(&options.given.binary()?)?)?;
         if let Some(scripts) = &options.upstream {
@@ -52,13 +53,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         }
     }
     let mut differing = 0;
-    for version in &options.kubectl {
-        differing += compare(&folder, version)?;
+    for client in &clients {
+        differing += compare(&folder, &client.version)?;
     }
+    let all = clients.len() * script::steps().len();
+    println!("{} of {all} outputs are upstream's", all - differing);
     if differing > 0 {
         bail!("{differing} outputs differ from upstream's");
     }
-    println!("every output is upstream's");
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use meta::{Gvr, Object, ResourcePath, format_time};
+use meta::{Gvr, Object, ResourcePath, format_micro_time, format_time};
 use serde_json::{Value, json};
 
 use crate::api::Client;
@@ -67,6 +67,8 @@ pub struct Recorder {
     client: Client,
     component: Arc<str>,
     host: Arc<str>,
+    /// What the component was doing. Compat: upstream's components that say this write the newer form of events.
+    action: Option<&'static str>,
     clock: Arc<dyn meta::Clock>,
     seen: Arc<Mutex<HashMap<Sameness, Seen>>>,
 }
@@ -74,7 +76,13 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder for a component, for example `kubelet` on a host; the host may be empty.
     pub fn new(client: Client, component: &str, host: &str, clock: Arc<dyn meta::Clock>) -> Self {
-        Self { client, component: component.into(), host: host.into(), clock, seen: Arc::default() }
+        Self { client, component: component.into(), host: host.into(), action: None, clock, seen: Arc::default() }
+    }
+
+    /// The same, saying what it was doing, for example `Binding`: its events have the newer form.
+    #[must_use]
+    pub fn doing(&self, action: &'static str) -> Self {
+        Self { action: Some(action), ..self.clone() }
     }
 
     /// Something went as it should.
@@ -111,7 +119,10 @@ impl Recorder {
         let same = (subject.uid.clone(), subject.field_path.clone(), kind, reason.to_owned(), message.clone());
         if let Some(Seen { name, count }) = self.count(&same) {
             let path = ResourcePath::object(events.clone(), namespace, &name);
-            let patch = json!({"count": count, "lastTimestamp": format_time(now)});
+            let patch = match self.action {
+                Some(_) => json!({"series": {"count": count, "lastObservedTime": format_micro_time(now)}}),
+                None => json!({"count": count, "lastTimestamp": format_time(now)}),
+            };
             match self.client.merge(&path, &patch).await {
                 Err(error) if error.reason == meta::Reason::NotFound => {}
                 other => return other.map(drop),
@@ -119,21 +130,12 @@ impl Recorder {
         }
         let name = format!("{}.{:x}", subject.name, now.as_nanosecond());
         self.remember(same, &name);
-        let event = self.event(subject, namespace, &name, kind, reason, &message, &format_time(now));
+        let event = self.event(subject, namespace, &name, kind, reason, &message);
         self.client.create(&events, namespace, event).await.map(drop)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "these are the fields of an event")]
-    fn event(
-        &self,
-        subject: &Subject,
-        namespace: &str,
-        name: &str,
-        kind: &str,
-        reason: &str,
-        message: &str,
-        now: &str,
-    ) -> Value {
+    fn event(&self, subject: &Subject, namespace: &str, name: &str, kind: &str, reason: &str, message: &str) -> Value {
+        let now = self.clock.now();
         let mut involved = json!({
             "kind": subject.kind, "name": subject.name, "uid": subject.uid,
             "apiVersion": subject.api_version, "resourceVersion": subject.resource_version,
@@ -142,18 +144,29 @@ impl Recorder {
         for (field, text) in optional.into_iter().filter(|(_, text)| !text.is_empty()) {
             involved[field] = json!(text);
         }
-        let mut source = json!({"component": *self.component});
-        if !self.host.is_empty() {
-            source["host"] = json!(*self.host);
-        }
-        json!({
+        let mut event = json!({
             "kind": "Event", "apiVersion": "v1",
             "metadata": {"name": name, "namespace": namespace},
             "involvedObject": involved,
             "type": kind, "reason": reason, "message": message,
-            "source": source, "reportingComponent": *self.component, "reportingInstance": *self.host,
-            "firstTimestamp": now, "lastTimestamp": now, "count": 1,
-        })
+            "source": {}, "reportingComponent": *self.component, "reportingInstance": *self.host,
+            "firstTimestamp": null, "lastTimestamp": null,
+        });
+        if let Some(action) = self.action {
+            event["action"] = json!(action);
+            event["eventTime"] = json!(format_micro_time(now));
+            event["reportingInstance"] = json!(format!("{}-{}", self.component, self.host).trim_end_matches('-'));
+            return event;
+        }
+        event["source"] = json!({"component": *self.component});
+        if !self.host.is_empty() {
+            event["source"]["host"] = json!(*self.host);
+        }
+        for field in ["firstTimestamp", "lastTimestamp"] {
+            event[field] = json!(format_time(now));
+        }
+        event["count"] = json!(1);
+        event
     }
 
     fn count(&self, same: &Sameness) -> Option<Seen> {

@@ -32,7 +32,7 @@ pub use config::{
 pub use error::{Error, Result};
 pub use images::{Image, ImageConfig, ImageError, ImageId, Images};
 pub use runtime::{
-    ContainerState, ContainerStatus, Event, Events, ExecOutput, Exit, ExitStatus, Input, Output, Resizer, Runtime,
-    Sandbox, SandboxState, SandboxStatus, Session, Started, Stats,
+    ContainerState, ContainerStatus, Event, Events, ExecOutput, Exit, ExitStatus, Input, Output, ProcessUser, Resizer,
+    Runtime, Sandbox, SandboxState, SandboxStatus, Session, Started, Stats,
 };
 pub use shims::{Shims, ShimsConfig};

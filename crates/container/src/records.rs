@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ContainerConfig, SandboxConfig};
 use crate::error::{Error, Result};
 use crate::images::ImageConfig;
-use crate::runtime::Exit;
+use crate::runtime::{Exit, ProcessUser};
 
 pub(crate) const SANDBOX: &str = "sandbox.json";
 pub(crate) const SHIM: &str = "shim.json";
@@ -73,6 +73,28 @@ pub(crate) struct StateRecord {
     pub(crate) pid: Option<u32>,
     pub(crate) started_at: Option<SystemTime>,
     pub(crate) exit: Option<Exit>,
+}
+
+/// Who a container's program runs as, from the specification that the shim's worker has written.
+pub(crate) fn user(folder: &Path) -> Option<ProcessUser> {
+    #[derive(Deserialize)]
+    struct Spec {
+        process: Process,
+    }
+    #[derive(Deserialize)]
+    struct Process {
+        user: User,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct User {
+        uid: u32,
+        gid: u32,
+        #[serde(default)]
+        additional_gids: Vec<u32>,
+    }
+    let User { uid, gid, additional_gids } = read::<Spec>(folder, SPEC).ok()?.process.user;
+    Some(ProcessUser { uid, gid, groups: additional_gids })
 }
 
 /// Replaces a record in one step. No sync: after a power cut there are no processes to be found either.

@@ -220,6 +220,17 @@ pub struct ExecOutput {
     pub stderr: Vec<u8>,
 }
 
+/// The numbers that a process runs with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessUser {
+    /// The user.
+    pub uid: u32,
+    /// The primary group.
+    pub gid: u32,
+    /// All groups, the primary one among them.
+    pub groups: Vec<u32>,
+}
+
 /// Bound of what [`Runtime::exec_sync`] keeps of each stream, as CRI's runtimes have it.
 const EXEC_SYNC_LIMIT: u64 = 16 << 20;
 
@@ -272,6 +283,11 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// One container, from memory.
     fn status(&self, id: &str) -> Option<ContainerStatus>;
+
+    /// The numbers that a created container's program runs with; `None` where nobody knows.
+    fn user(&self, _id: &str) -> Option<ProcessUser> {
+        None
+    }
 
     /// What happens from now on.
     fn events(&self) -> Events;

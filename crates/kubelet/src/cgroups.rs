@@ -1,6 +1,6 @@
 //! From requests and limits to cgroups: quality of service, shares, quotas, limits, OOM scores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use container::Resources;
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
@@ -140,6 +140,29 @@ fn sum(pod: &Pod, of: impl Fn(Option<&ResourceRequirements>) -> Option<Quantity>
     ((together + sidecars).max(largest), complete)
 }
 
+/// What a pod as a whole asks for and may use, of every resource that any part of it names.
+pub(crate) fn effective_resources(pod: &Pod) -> ResourceRequirements {
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.resources.clone());
+    let parts: Vec<ResourceRequirements> =
+        roles(pod).into_iter().filter_map(|(_, container)| container.resources).chain(of_pod).collect();
+    let overhead = pod.spec.as_ref().and_then(|spec| spec.overhead.as_ref());
+    let total = |of: fn(&ResourceRequirements) -> Option<&Amounts>| {
+        let names: BTreeSet<&String> = parts.iter().filter_map(of).flatten().map(|(name, _)| name).collect();
+        let one = |name: &String| {
+            let (amount, _) = sum(pod, |resources| amount(resources.and_then(of), name));
+            let amount = amount + self::amount(overhead, name).unwrap_or(Quantity::ZERO);
+            (name.clone(), ApiQuantity(amount.to_string()))
+        };
+        let amounts: Amounts = names.into_iter().map(one).collect();
+        (!amounts.is_empty()).then_some(amounts)
+    };
+    ResourceRequirements {
+        requests: total(|resources| resources.requests.as_ref()),
+        limits: total(|resources| resources.limits.as_ref()),
+        claims: None,
+    }
+}
+
 /// The limits of a pod as a whole.
 pub(crate) fn pod_resources(pod: &Pod) -> Resources {
     let cpu = sum(pod, |resources| limit(resources, "cpu"));
@@ -185,6 +208,22 @@ mod tests {
         let limits = container_resources(container);
         assert_eq!(qos_class(&pod).as_str(), qos);
         assert_eq!((limits.cpu_shares, limits.cpu_quota, limits.memory_limit), (Some(shares), quota, memory));
+    }
+
+    #[test]
+    fn a_pods_own_amounts_are_those_of_its_parts() {
+        let check = |spec: Value, expected: Value| {
+            let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+            assert_eq!(serde_json::to_value(effective_resources(&pod)).unwrap(), expected);
+        };
+        check(json!({"containers": [{"name": "a"}]}), json!({}));
+        let one = json!({"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}});
+        let init = json!({"requests": {"memory": "32Mi"}});
+        check(
+            json!({"initContainers": [{"name": "i", "resources": init}], "overhead": {"cpu": "5m"},
+                "containers": [{"name": "a", "resources": one}, {"name": "b", "resources": {"requests": {"cpu": "1"}}}]}),
+            json!({"requests": {"cpu": "1015m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}}),
+        );
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl Actor {
             state,
             image: config.annotations.get(keys::IMAGE).cloned().unwrap_or_default(),
             image_id: digest.unwrap_or_else(|| config.image.to_string()),
+            user: self.shared.config.runtime.user(&config.id),
             message: String::new(),
             reason: None,
         }

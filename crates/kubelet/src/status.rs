@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
-use container::ContainerState;
+use container::{ContainerState, ProcessUser};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     self as core, Container, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
@@ -24,6 +24,8 @@ pub(crate) struct Record {
     /// The image as the runtime names it.
     pub(crate) image: String,
     pub(crate) image_id: String,
+    /// The numbers that it runs with.
+    pub(crate) user: Option<ProcessUser>,
     /// What the container said when it ended.
     pub(crate) message: String,
     /// Overrides the reason of the end: `StartError`, `ContainerStatusUnknown`.
@@ -81,6 +83,7 @@ pub(crate) fn pod_status(pod: &Pod, facts: &PodFacts, now: Timestamp) -> PodStat
     };
     let some = |statuses: Vec<ContainerStatus>| (!statuses.is_empty()).then_some(statuses);
     let old = pod.status.clone().unwrap_or_default();
+    let resources = cgroups::effective_resources(pod);
     PodStatus {
         conditions: Some(conditions(pod, &phase, &all, facts.has_sandbox, now)),
         phase: Some(phase),
@@ -93,6 +96,8 @@ pub(crate) fn pod_status(pod: &Pod, facts: &PodFacts, now: Timestamp) -> PodStat
         host_ips: facts.host_ip.map(|ip| vec![HostIP { ip: ip.to_string() }]),
         start_time: facts.start_time.map(|time| Time(seconds(time))),
         qos_class: old.qos_class.clone().or_else(|| Some(cgroups::qos_class(pod).as_str().to_owned())),
+        allocated_resources: resources.requests.clone(),
+        resources: Some(resources),
         observed_generation: pod.metadata.generation,
         reason: facts.failed.as_ref().map(|(reason, _)| reason.clone()).or(old.reason.clone()),
         message: facts.failed.as_ref().map(|(_, message)| message.clone()).or(old.message.clone()),
@@ -139,7 +144,19 @@ fn container_status(pod: &Pod, role: Role, container: &Container, facts: &PodFac
             .and_then(|resources| resources.requests.clone())
             .filter(|requests| !requests.is_empty()),
         volume_mounts: volume_mounts(container),
+        user: newest.and_then(|record| record.user.as_ref()).map(user),
         ..ContainerStatus::default()
+    }
+}
+
+fn user(user: &ProcessUser) -> core::ContainerUser {
+    let groups: Vec<i64> = user.groups.iter().copied().map(i64::from).collect();
+    core::ContainerUser {
+        linux: Some(core::LinuxContainerUser {
+            uid: user.uid.into(),
+            gid: user.gid.into(),
+            supplemental_groups: (!groups.is_empty()).then_some(groups),
+        }),
     }
 }
 

@@ -74,7 +74,7 @@ impl Hands {
         // A binding is answered with a Status, not with an object.
         self.client.call(&path, Call::Create { object: binding, options: WriteOptions::default() }).await?;
         let text = format!("Successfully assigned {} to {node}", pod.key());
-        self.recorder.normal(&Subject::of(&pod.object), "Scheduled", text);
+        self.recorder.doing("Binding").normal(&Subject::of(&pod.object), "Scheduled", text);
         Ok(())
     }
 
@@ -129,7 +129,7 @@ impl Hands {
         text: &str,
         nominated: &str,
     ) -> Result<(), ApiError> {
-        self.recorder.warning(&Subject::of(&pod.object), "FailedScheduling", text);
+        self.recorder.doing("Scheduling").warning(&Subject::of(&pod.object), "FailedScheduling", text);
         self.tell(pod, reason, text, nominated).await
     }
 
@@ -162,7 +162,7 @@ impl Hands {
             Ok(()) | Err(_) => {}
         }
         let text = format!("Preempted by pod {} on node {node}", pod.uid());
-        self.recorder.normal(&Subject::of(&victim.object), "Preempted", text);
+        self.recorder.doing("Preempting").normal(&Subject::of(&victim.object), "Preempted", text);
         Ok(())
     }
 

@@ -70,6 +70,9 @@ impl Door {
 
     /// Carries out a call that the user may make.
     pub(crate) async fn answer(&self, user: &UserInfo, path: &ResourcePath, call: Call) -> Result<Reply, ApiError> {
+        if let Some(answer) = crate::components::answer(path, &call) {
+            return answer;
+        }
         let Call::Create { object, .. } = &call else {
             return self.config.registry.call(user, path, call).await;
         };

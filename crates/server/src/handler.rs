@@ -15,6 +15,7 @@ use crate::door::Door;
 use crate::method;
 use crate::negotiate::{self, Encoding, Offer, View};
 use crate::pack;
+use crate::pretty;
 use crate::proxy;
 use crate::query::Query;
 use crate::relay;
@@ -30,13 +31,17 @@ const WATCH: Duration = Duration::from_secs(45 * 60);
 /// Answers a request of a connection's peer.
 pub(crate) async fn handle(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let encoding = negotiate::form(request.headers(), Offer::Object).map_or(Encoding::Json, |form| form.encoding);
-    match answer(door, peer, request).await {
+    let for_people = pretty::is_wanted(request.uri().query(), request.headers());
+    let relayed = matches!(route(request.uri().path()), Route::Resource(path, _) if proxy::is_proxied(&path) || relay::is_relayed(&path));
+    let response = match answer(door, peer, request).await {
+        Ok(response) if relayed => return response,
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(code = error.code(), %error, "refused");
             response::failure(&error, encoding)
         }
-    }
+    };
+    if for_people { pretty::indented(response).await } else { response }
 }
 
 async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {

@@ -6,6 +6,7 @@
 
 mod asked;
 mod body;
+mod components;
 mod discovery;
 mod door;
 mod feeds;
@@ -21,6 +22,7 @@ mod onward;
 mod openapi;
 mod options;
 mod pack;
+mod pretty;
 mod proxy;
 mod query;
 mod relay;

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::Frame;
 use meta::{ApiError, Object, ObjectList, Reply};
 use schema::{Schemas, proto};
+use serde::ser::SerializeMap;
 use serde_json::{Value, json};
 
 use crate::negotiate::{Encoding, Form, View};
@@ -66,8 +67,60 @@ pub(crate) fn document(status: StatusCode, encoding: Encoding, value: &Value) ->
     };
     match bytes {
         Some(bytes) => whole(status, encoding.media_type(), bytes),
-        None => whole(status, "application/json", serde_json::to_vec(value).unwrap_or_default()),
+        None => whole(status, "application/json", json(value)),
     }
+}
+
+/// Compat: upstream's documents begin with these fields, and every one ends its line.
+const FIRST: [&str; 12] = [
+    "kind",
+    "apiVersion",
+    "metadata",
+    "status",
+    "message",
+    "reason",
+    "details",
+    "code",
+    "name",
+    "versions",
+    "groupVersion",
+    "preferredVersion",
+];
+
+/// The same within `details` of a failure.
+const DETAILS: [&str; 4] = ["name", "group", "kind", "uid"];
+
+/// A map whose first fields have an order.
+struct InOrder<'a>(&'a serde_json::Map<String, Value>, &'static [&'static str]);
+
+impl serde::Serialize for InOrder<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(fields, order) = self;
+        let first = order.iter().filter_map(|name| fields.get_key_value(*name));
+        let rest = fields.iter().filter(|(name, _)| !order.contains(&name.as_str()));
+        let mut map = serializer.serialize_map(Some(fields.len()))?;
+        for (name, value) in first.chain(rest) {
+            match value {
+                Value::Object(fields) if name == "details" => map.serialize_entry(name, &InOrder(fields, &DETAILS))?,
+                value => map.serialize_entry(name, value)?,
+            }
+        }
+        map.end()
+    }
+}
+
+/// A document as upstream writes it.
+fn json(value: &Value) -> Vec<u8> {
+    let bytes = match value {
+        Value::Object(fields) => serde_json::to_vec(&InOrder(fields, &FIRST)),
+        other => serde_json::to_vec(other),
+    };
+    line(&bytes.unwrap_or_default())
+}
+
+/// Bytes and the end of their line.
+fn line(bytes: &[u8]) -> Vec<u8> {
+    [bytes, b"\n"].concat()
 }
 
 /// A failure.
@@ -103,10 +156,10 @@ fn object(
     table: &TableOptions,
 ) -> Response<Body> {
     match (form.view, form.encoding) {
-        (View::Whole, Encoding::Json) => whole(status, "application/json", object.json().clone()),
+        (View::Whole, Encoding::Json) => whole(status, "application/json", line(object.json())),
         (View::Whole, Encoding::Protobuf) => match protobuf(object) {
             Some(bytes) => whole(status, form.encoding.media_type(), bytes),
-            None => whole(status, "application/json", object.json().clone()),
+            None => whole(status, "application/json", line(object.json())),
         },
         (View::Whole, Encoding::Yaml) => document(status, Encoding::Yaml, &object.value()),
         (View::Table, encoding) => {
@@ -169,7 +222,7 @@ fn json_list(list: &ObjectList, row: &kinds::Resource, metadata: &Value) -> Vec<
         row.kind,
         row.gvk().api_version()
     );
-    let size = list.items.iter().map(|item| item.json().len() + 1).sum::<usize>() + head.len() + 2;
+    let size = list.items.iter().map(|item| item.json().len() + 1).sum::<usize>() + head.len() + 3;
     let mut bytes = Vec::with_capacity(size);
     bytes.extend_from_slice(head.as_bytes());
     for (index, item) in list.items.iter().enumerate() {
@@ -178,7 +231,7 @@ fn json_list(list: &ObjectList, row: &kinds::Resource, metadata: &Value) -> Vec<
         }
         bytes.extend_from_slice(item.json());
     }
-    bytes.extend_from_slice(b"]}");
+    bytes.extend_from_slice(b"]}\n");
     bytes
 }
 

@@ -10,8 +10,29 @@ use serde_json::Value;
 /// Ours, and the newest of the oldest line that is still met.
 pub(crate) const VERSIONS: [&str; 2] = ["1.36.3", "1.32.13"];
 
+/// A kubectl.
+pub(crate) struct Kubectl {
+    /// For example `1.36.3`.
+    pub(crate) version: String,
+    pub(crate) program: PathBuf,
+}
+
+impl Kubectl {
+    /// The program at a path, or of a version.
+    pub(crate) fn find(wanted: &str, folder: &Path) -> anyhow::Result<Self> {
+        if !wanted.contains('/') {
+            return Ok(Self { version: wanted.to_owned(), program: build(wanted, folder)? });
+        }
+        let program = Path::new(wanted).canonicalize().with_context(|| format!("find {wanted}"))?;
+        let answer = crate::output(Command::new(&program).args(["version", "--client", "-o", "json"]))?;
+        let answer: Value = serde_json::from_str(&answer).context("understand kubectl's version")?;
+        let version = answer["clientVersion"]["gitVersion"].as_str().context("kubectl has no version")?;
+        Ok(Self { version: version.trim_start_matches('v').to_owned(), program })
+    }
+}
+
 /// The program of this version; built once.
-pub(crate) fn build(version: &str, folder: &Path) -> anyhow::Result<PathBuf> {
+fn build(version: &str, folder: &Path) -> anyhow::Result<PathBuf> {
     let folder = folder.join(format!("kubectl-{version}"));
     let program = folder.join("bin/kubectl");
     if program.exists() {

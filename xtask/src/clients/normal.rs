@@ -5,20 +5,26 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 /// Patterns and what stands for them, in this order.
-const RULES: [(&str, &str); 22] = [
+const RULES: [(&str, &str); 27] = [
     (r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UID"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)", "TIME"),
     (r"[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d [+-]\d{4}", "TIME"),
     (r"\b[EWI]\d{4} \d\d:\d\d:\d\d\.\d+ +\d+ ", "LOG "),
     (r"\bsha256:[0-9a-f]{64}\b", "DIGEST"),
     (r"\b(containerd|minke)://[0-9a-f]+", "CONTAINER"),
-    (r#"(resourceVersion|Resource Version|observedGeneration)("?: *"?)\d+"#, "${1}${2}N"),
+    (r#"(resourceVersion|Resource Version|observedGeneration)(\\*"?: *\\*"?)\d+"#, "${1}${2}N"),
     // A node without any other address has its bridge's.
     (r"\b10\.244\.\d+\.1\b", "IP"),
     (r"\b10\.244\.\d+\.\d+", "POD_IP"),
     (r"\b\d+\.\d+\.\d+\.\d+\b", "IP"),
     (r"kube-api-access-[a-z0-9]{5}", "kube-api-access-RANDOM"),
     (r"\b(client|clients)-(\w+)-[a-z0-9]{5}\b", "${1}-${2}-RANDOM"),
+    (r"\b(\d+):3[012]\d{3}/TCP", "${1}:PORT/TCP"),
+    // The user of each kubeconfig.
+    (r"\bkubernetes-admin\b", "admin"),
+    (r"\bapp-[a-z0-9]{8,10}(-[a-z0-9]{5})?\b", "app-HASH"),
+    (r"(pod-template-hash\W+)[a-z0-9]{8,10}\b", "${1}HASH"),
+    (r"\b(again|failing)-[a-z0-9]{5}\b", "${1}-RANDOM"),
     (r"\.[0-9a-f]{16}\b", ".HASH"),
     (r"\(x\d+ over [0-9a-z]+\)", "(REPEATED)"),
     (r"\bin \d+(\.\d+)?(ms|s|µs) \(\d+(\.\d+)?(ms|s|µs) including waiting\)", "in AGE"),

@@ -22,7 +22,7 @@ use crate::config::{ContainerConfig, ExecConfig, Resources, SandboxConfig};
 use crate::error::{Error, Result};
 use crate::images::Images;
 use crate::protocol::Call;
-use crate::runtime::{ContainerStatus, Events, Runtime, Sandbox, SandboxStatus, Session, Started, Stats};
+use crate::runtime::{ContainerStatus, Events, ProcessUser, Runtime, Sandbox, SandboxStatus, Session, Started, Stats};
 use crate::seccomp::Filters;
 use spawn::Program;
 use table::Table;
@@ -179,6 +179,11 @@ impl Runtime for Shims {
         let path = self.table.with(id, |entry| entry.record.config.cgroup_parent.clone())?;
         let group = self.group(&path);
         blocking(move || Ok(Stats { at: Some(now()), ..group.stats() })).await
+    }
+
+    fn user(&self, id: &str) -> Option<ProcessUser> {
+        let (held, _) = self.table.container(id).ok()?;
+        crate::records::user(&self.container_folder(&held.record.config.sandbox_id, id))
     }
 
     fn list(&self) -> Vec<SandboxStatus> {

@@ -1,5 +1,6 @@
 //! The core group.
 
+mod component_status;
 mod config_map;
 mod endpoints;
 pub(crate) mod event;
@@ -22,6 +23,12 @@ pub(crate) fn all() -> Vec<Resource> {
     let cluster = |resource: Resource| Resource { namespaced: false, ..resource };
     vec![
         Resource { verbs: &["create"], ..own("Binding", "bindings", "binding", &[]) },
+        cluster(Resource {
+            columns: component_status::COLUMNS,
+            verbs: &["get", "list"],
+            rules: &component_status::ComponentStatus,
+            ..own("ComponentStatus", "componentstatuses", "componentstatus", &["cs"])
+        }),
         Resource {
             columns: config_map::COLUMNS,
             rules: &config_map::ConfigMap,

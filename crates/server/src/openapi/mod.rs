@@ -4,6 +4,7 @@
 mod custom;
 mod dialect;
 mod paths;
+mod protobuf;
 mod types;
 
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION, VARY};
@@ -28,11 +29,11 @@ pub(crate) fn answer(
     let rows: Vec<&Resource> = resources.iter().collect();
     if path == "/openapi/v2" {
         let whole = || document(Dialect::V2, &rows);
-        return Some(acceptable(headers).map(|()| tagged(headers, &tag(&rows), whole)));
+        return Some(encoding(headers).map(|encoding| tagged(headers, &tag(&rows), encoding, whole)));
     }
     let wanted = path.strip_prefix("/openapi/v3")?.trim_matches('/');
     if wanted.is_empty() {
-        return Some(Ok(tagged(headers, &tag(&rows), || index(&rows))));
+        return Some(Ok(tagged(headers, &tag(&rows), Encoding::Json, || index(&rows))));
     }
     let rows: Vec<&Resource> = rows.into_iter().filter(|row| prefix(row) == wanted).collect();
     if rows.is_empty() {
@@ -43,32 +44,49 @@ pub(crate) fn answer(
     if hash.as_ref().is_some_and(|hash| *hash != tag) {
         return Some(Ok(moved(&location(wanted, &tag))));
     }
-    let mut response = tagged(headers, &tag, || document(Dialect::V3, &rows));
+    let mut response = tagged(headers, &tag, Encoding::Json, || document(Dialect::V3, &rows));
     if hash.is_some() {
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("public, immutable"));
     }
     Some(Ok(response))
 }
 
-/// Version 2 has an encoding of its own in protobuf, which clients fall back from.
-fn acceptable(headers: &HeaderMap) -> Result<(), ApiError> {
+/// How a document goes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Encoding {
+    Json,
+    Protobuf,
+}
+
+/// The encoding of version 2 that a client likes best.
+fn encoding(headers: &HeaderMap) -> Result<Encoding, ApiError> {
     let accept = headers.get_all(http::header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let types: Vec<&str> =
         accept.flat_map(|value| value.split(',')).map(|one| one.split(';').next().unwrap_or_default().trim()).collect();
-    if types.is_empty() || types.iter().any(|one| matches!(*one, "" | "*/*" | "application/*" | "application/json")) {
-        return Ok(());
+    let known = types.iter().find_map(|one| match *one {
+        "" | "*/*" | "application/*" | "application/json" => Some(Encoding::Json),
+        protobuf::MEDIA_TYPE => Some(Encoding::Protobuf),
+        _ => None,
+    });
+    if types.is_empty() {
+        return Ok(Encoding::Json);
     }
-    let text = "only the following media types are accepted: application/json";
-    Err(ApiError::new(Reason::NotAcceptable, text))
+    let text = format!("only the following media types are accepted: application/json, {}", protobuf::MEDIA_TYPE);
+    known.ok_or_else(|| ApiError::new(Reason::NotAcceptable, text))
 }
 
-fn tagged(headers: &HeaderMap, tag: &str, document: impl FnOnce() -> Value) -> Response<Body> {
+fn tagged(headers: &HeaderMap, tag: &str, encoding: Encoding, document: impl FnOnce() -> Value) -> Response<Body> {
     let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let same = known.split(',').any(|one| one.trim().trim_start_matches("W/").trim_matches('"') == tag);
     let mut response = if same {
         whole(StatusCode::NOT_MODIFIED, "application/json", Vec::new())
     } else {
-        whole(StatusCode::OK, "application/json", serde_json::to_vec(&document()).unwrap_or_default())
+        match encoding {
+            Encoding::Json => {
+                whole(StatusCode::OK, "application/json", serde_json::to_vec(&document()).unwrap_or_default())
+            }
+            Encoding::Protobuf => whole(StatusCode::OK, protobuf::CONTENT_TYPE, protobuf::encode(&document())),
+        }
     };
     if let Ok(value) = HeaderValue::from_str(&format!("{tag:?}")) {
         response.headers_mut().insert(ETAG, value);

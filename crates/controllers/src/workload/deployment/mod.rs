@@ -44,7 +44,8 @@ impl Deployments {
                 }
             }
             Action::Annotate(deployment) => {
-                let written = self.tools.client.update(self.deployments.gvr(), deployment).await?;
+                // Compat: by its status, since another annotation counts the generation up everywhere else.
+                let written = self.tools.client.update_status(self.deployments.gvr(), deployment).await?;
                 self.deployments.catch_up(written.revision).await;
             }
             Action::Status(status) => {

@@ -1,3 +1,5 @@
+//! Who owns what after writes and applies.
+
 use meta::Gvk;
 
 use super::*;
