@@ -18,6 +18,8 @@ pub(crate) struct Volumes {
     pub(crate) claims: BTreeMap<String, Arc<PersistentVolumeClaim>>,
     pub(crate) volumes: BTreeMap<String, Arc<PersistentVolume>>,
     pub(crate) classes: BTreeMap<String, Arc<StorageClass>>,
+    /// How many volumes of each CSI driver a node takes, by the node's name.
+    pub(crate) limits: BTreeMap<String, BTreeMap<String, i64>>,
 }
 
 /// The cluster.

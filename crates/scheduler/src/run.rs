@@ -37,7 +37,7 @@ pub struct Scheduler {
     under_way: JoinSet<Done>,
 }
 
-const SOURCES: usize = 8;
+const SOURCES: usize = 9;
 
 struct Sources {
     pods: Informer,
@@ -48,12 +48,13 @@ struct Sources {
     classes: Informer,
     budgets: Informer,
     services: Informer,
+    csi_nodes: Informer,
 }
 
 impl Sources {
     fn all(&self) -> [&Informer; SOURCES] {
-        let Self { pods, nodes, namespaces, claims, volumes, classes, budgets, services } = self;
-        [pods, nodes, namespaces, claims, volumes, classes, budgets, services]
+        let Self { pods, nodes, namespaces, claims, volumes, classes, budgets, services, csi_nodes } = self;
+        [pods, nodes, namespaces, claims, volumes, classes, budgets, services, csi_nodes]
     }
 }
 
@@ -70,6 +71,7 @@ impl Scheduler {
             classes: informer("storage.k8s.io", "storageclasses"),
             budgets: informer("policy", "poddisruptionbudgets"),
             services: informer("", "services"),
+            csi_nodes: informer("storage.k8s.io", "csinodes"),
         };
         let recorder = Recorder::new(client.clone(), NAME, "", Arc::clone(&clock));
         let hands = Hands { client, clock, recorder, claims: sources.claims.clone() };
@@ -140,6 +142,7 @@ impl Scheduler {
                     "PersistentVolumeClaim" => &sources.claims,
                     "PersistentVolume" => &sources.volumes,
                     "Service" => &sources.services,
+                    "CSINode" => &sources.csi_nodes,
                     _ => &sources.classes,
                 };
                 self.state.other(kind, &key, source.get(&key).as_ref())
@@ -264,7 +267,7 @@ impl Scheduler {
 
 /// The next change of any collection.
 async fn next(changes: &mut [Index; SOURCES]) -> Option<Arc<Object>> {
-    let [pods, nodes, namespaces, claims, volumes, classes, budgets, services] = changes;
+    let [pods, nodes, namespaces, claims, volumes, classes, budgets, services, csi_nodes] = changes;
     tokio::select! {
         biased;
         object = nodes.next() => object,
@@ -274,6 +277,7 @@ async fn next(changes: &mut [Index; SOURCES]) -> Option<Arc<Object>> {
         object = claims.next() => object,
         object = budgets.next() => object,
         object = services.next() => object,
+        object = csi_nodes.next() => object,
         object = pods.next() => object,
     }
 }

@@ -1,9 +1,10 @@
 //! The cluster as informers show it, with what was decided and isn't seen yet.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use meta::{Object, ObjectError};
+use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::cycle::refusal;
@@ -274,6 +275,14 @@ impl State {
                 volumes.volumes.insert(key.to_owned(), Arc::new(object.view()?));
             }
             ("PersistentVolume", None) => drop(volumes.volumes.remove(key)),
+            ("CSINode", object) => {
+                let limits = object.map(|object| limits(&object.value())).unwrap_or_default();
+                if limits.is_empty() {
+                    volumes.limits.remove(key)
+                } else {
+                    volumes.limits.insert(key.to_owned(), limits)
+                };
+            }
             (_, Some(object)) => drop(volumes.classes.insert(key.to_owned(), Arc::new(object.view()?))),
             (_, None) => drop(volumes.classes.remove(key)),
         }
@@ -281,9 +290,19 @@ impl State {
     }
 }
 
+/// How many volumes of each driver a CSINode's node takes.
+fn limits(node: &Value) -> BTreeMap<String, i64> {
+    let drivers = node["spec"]["drivers"].as_array().into_iter().flatten();
+    let limit = |driver: &Value| {
+        let most = driver["allocatable"]["count"].as_i64()?;
+        Some((driver["name"].as_str()?.to_owned(), most))
+    };
+    drivers.filter_map(limit).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

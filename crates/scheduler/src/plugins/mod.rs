@@ -6,12 +6,14 @@ mod balance;
 mod fit;
 mod images;
 mod inter_pod;
+mod limits;
 mod node_affinity;
 mod ports;
 mod spread;
 mod taints;
 mod unschedulable;
 pub(crate) mod volumes;
+mod zone;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -119,7 +121,9 @@ pub(crate) fn all() -> &'static [&'static dyn Plugin] {
         &ports::NodePorts,
         &fit::NodeResourcesFit,
         &volumes::VolumeRestrictions,
+        &limits::NodeVolumeLimits,
         &volumes::VolumeBinding,
+        &zone::VolumeZone,
         &spread::PodTopologySpread,
         &inter_pod::InterPodAffinity,
         &balance::NodeResourcesBalancedAllocation,
