@@ -97,6 +97,10 @@ impl Reader {
                 return Ok(());
             }
             if replaced(path, file.as_ref())? {
+                // Nothing is written any more to what was put aside, but it may have been since we looked.
+                if self.drain(&mut file).await? == Flow::Closed {
+                    return Ok(());
+                }
                 file = open(path)?;
                 continue;
             }
@@ -142,6 +146,18 @@ impl Reader {
             _ => true,
         };
         young && self.options.stream.shows(line.stream)
+    }
+}
+
+/// Removes the log of an instance, with what was put aside of it.
+pub(crate) fn remove(path: &Path) {
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else { return };
+    let aside = format!("{name}.");
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let own = entry.file_name().to_str().is_some_and(|other| other == name || other.starts_with(&aside));
+        if own && let Err(error) = std::fs::remove_file(entry.path()) {
+            tracing::debug!(log = %entry.path().display(), %error, "remove an old log");
+        }
     }
 }
 
