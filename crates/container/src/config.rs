@@ -228,6 +228,9 @@ pub struct ContainerConfig {
     pub unmasked_proc: bool,
     /// Limits.
     pub resources: Resources,
+    /// An existing PID namespace to join, like `/proc/PID/ns/pid`, in place of the one that the sandbox says.
+    #[serde(default)]
+    pub pid_namespace: Option<PathBuf>,
     /// Wanted `oom_score_adj`. Without CAP_SYS_RESOURCE the kernel refuses to lower it: then it stays as it is.
     pub oom_score_adj: i32,
     /// A terminal instead of three pipes.

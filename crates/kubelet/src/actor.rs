@@ -1,9 +1,11 @@
 //! The life of one pod on this node: a loop that takes in what happened, plans, starts jobs and writes the status.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use container::ContainerState;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
@@ -23,6 +25,7 @@ use crate::lifecycle::{self, Action, Observed, Phase, Role, SandboxPhase, plan, 
 use crate::pods::{ContainerHandle, Instance, PodHandle};
 use crate::probes::{Kind, Prober, Verdict, ends_in};
 use crate::recovery::{Found, sandbox_id};
+use crate::resize::with;
 use crate::status::{PodFacts, pod_status};
 use crate::steps::{self, Done, Remains, Sandboxed};
 use crate::termination::{self, Stop, signal_number};
@@ -58,7 +61,7 @@ pub(crate) struct Track {
     pub(crate) current: Option<Instance>,
     pub(crate) previous: Option<Instance>,
     /// Where the current instance leaves its last words, and whether its log may speak instead.
-    pub(crate) message_file: std::path::PathBuf,
+    pub(crate) message_file: PathBuf,
     pub(crate) message_from_log: bool,
 }
 
@@ -147,7 +150,8 @@ impl Actor {
         let now = self.shared.config.clock.now();
         let retry = self.retry_status.then_some(Duration::from_secs(1));
         let planned = self.wake.map(|wake| Duration::try_from(wake.duration_since(now)).unwrap_or(Duration::ZERO));
-        let sleep = planned.into_iter().chain(retry).min().unwrap_or(Duration::from_secs(3600));
+        let resize = self.facts.resizing.retry.map(|at| Duration::try_from(at.duration_since(now)).unwrap_or_default());
+        let sleep = planned.into_iter().chain(retry).chain(resize).min().unwrap_or(Duration::from_secs(3600));
         tokio::select! {
             message = self.mailbox.recv() => match message {
                 Some(message) => self.take_message(message),
@@ -156,6 +160,7 @@ impl Actor {
             Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => self.take_job(done),
             Some(verdict) = self.verdicts.1.recv() => self.take_verdict(&verdict),
             Some(()) = self.changes.next() => self.refresh_volumes(),
+            () = self.shared.pods.freed(), if self.facts.resizing.pending.is_some() => {}
             () = tokio::time::sleep(sleep) => {}
         }
         while let Ok(message) = self.mailbox.try_recv() {
@@ -189,9 +194,10 @@ impl Actor {
                 again |= self.carry_out(action, now);
             }
             if !again {
-                return;
+                break;
             }
         }
+        self.resize(self.shared.config.clock.now());
     }
 
     /// True if planning anew is due.
@@ -241,7 +247,7 @@ impl Actor {
         let id = sandbox_id(&self.object.metadata.uid, self.sandbox_attempt);
         // A failed attempt may have left something of the same name.
         let lost = lost.or_else(|| Some(id.clone()));
-        let (shared, pod) = (Arc::clone(&self.shared), Arc::clone(&self.pod));
+        let (shared, pod) = (Arc::clone(&self.shared), Arc::new(with(&self.pod, &self.facts.resizing.granted)));
         self.jobs.spawn(async move { Done::Sandbox(steps::sandbox(shared, pod, id, lost).await) });
     }
 
@@ -250,11 +256,16 @@ impl Actor {
     }
 
     fn start(&mut self, name: &str, now: Timestamp) {
-        let Some((role, container)) = self.entry(name) else { return };
+        let Some((role, mut container)) = self.entry(name) else { return };
         let Some(sandbox) = self.sandbox.clone() else { return };
+        if let Some(granted) = self.facts.resizing.granted.get(name) {
+            container.resources = Some(granted.clone());
+        }
+        let pid_namespace = self.target_processes(name);
         let seen = self.observed.containers.entry(name.to_owned()).or_default();
         if let Phase::Exited { finished_at, .. } = seen.phase
             && seen.failed_start.is_none()
+            && !seen.again
         {
             seen.back_off.advance(finished_at, now);
         }
@@ -273,6 +284,7 @@ impl Actor {
             attempt: track.next_attempt,
             ips: sandbox.ips,
             volumes: self.volumes.clone(),
+            pid_namespace,
         };
         // Only one instance before the current one is kept.
         let outdated = track.previous.take();
@@ -284,10 +296,21 @@ impl Actor {
                     tracing::debug!(container = %outdated.id, %error, "remove an old container");
                 }
                 // Nobody can ask for this log any more.
-                let _ = std::fs::remove_file(&outdated.log_path);
+                crate::logs::remove(&outdated.log_path);
             }
             Done::Launched(name, launch(launching, cancel).await.map(Box::new))
         });
+    }
+
+    /// The PID namespace of the container that an ephemeral one is for.
+    fn target_processes(&self, name: &str) -> Option<PathBuf> {
+        let mut ephemeral = self.pod.spec.as_ref()?.ephemeral_containers.iter().flatten();
+        let target = ephemeral.find(|one| one.name == name)?.target_container_name.as_deref()?;
+        let id = &self.tracks.get(target)?.current.as_ref()?.id;
+        match self.shared.config.runtime.status(id)?.state {
+            ContainerState::Running { pid, .. } => Some(format!("/proc/{pid}/ns/pid").into()),
+            ContainerState::Created | ContainerState::Exited(_) => None,
+        }
     }
 
     fn back_off(&mut self, name: &str) {

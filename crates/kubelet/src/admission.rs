@@ -34,6 +34,7 @@ pub(crate) fn admit(pod: &Pod, others: &[Pod], node: Allocatable) -> Result<(), 
         privileged(pod)?;
     }
     system(pod)?;
+    sysctls(pod)?;
     if others.len() >= usize::try_from(node.pods).unwrap_or(usize::MAX) {
         return Err(out_of("pods", 1, others.len().try_into().unwrap_or(i64::MAX), i64::from(node.pods)));
     }
@@ -60,6 +61,39 @@ fn system(pod: &Pod) -> Result<(), Refused> {
     let field = pod.spec.as_ref().and_then(|spec| spec.os.as_ref());
     if field.is_some_and(|system| system.name != SYSTEM) {
         return refuse("PodOSNotSupported", "Failed to admit pod as the OS field doesn't match node OS");
+    }
+    Ok(())
+}
+
+/// Compat: the kernel parameters that upstream counts as safe: they are the pod's own and cannot harm the node.
+const SAFE_SYSCTLS: [&str; 12] = [
+    "kernel.shm_rmid_forced",
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.tcp_syncookies",
+    "net.ipv4.ping_group_range",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_keepalive_time",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.tcp_keepalive_intvl",
+    "net.ipv4.tcp_keepalive_probes",
+    "net.ipv4.tcp_rmem",
+    "net.ipv4.tcp_wmem",
+];
+
+fn sysctls(pod: &Pod) -> Result<(), Refused> {
+    let Some(spec) = &pod.spec else { return Ok(()) };
+    let wanted = spec.security_context.as_ref().and_then(|context| context.sysctls.as_deref()).unwrap_or_default();
+    for sysctl in wanted {
+        // Both `/` and `.` separate the parts of a name.
+        let name = sysctl.name.replace('/', ".");
+        let why = match name.as_str() {
+            safe if !SAFE_SYSCTLS.contains(&safe) => "not allowlisted",
+            net if net.starts_with("net.") && spec.host_network == Some(true) => "not allowed with host net enabled",
+            ipc if ipc.starts_with("kernel.") && spec.host_ipc == Some(true) => "not allowed with host ipc enabled",
+            _ => continue,
+        };
+        return Err(failed("SysctlForbidden", &format!("forbidden sysctl: {:?} {why}", sysctl.name)));
     }
     Ok(())
 }

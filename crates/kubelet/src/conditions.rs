@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::lifecycle::{Role, roles};
+use crate::status::PodFacts;
 
 /// What the kubelet says of one condition.
 struct Verdict {
@@ -29,20 +30,22 @@ pub(crate) fn conditions(
     pod: &Pod,
     phase: &str,
     statuses: &[ContainerStatus],
-    has_sandbox: bool,
+    facts: &PodFacts,
     now: Timestamp,
 ) -> Vec<PodCondition> {
     let old: &[PodCondition] = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let ready = containers_ready(pod, phase, statuses);
     let mine = [
-        Verdict::new("PodReadyToStartContainers", has_sandbox),
+        Verdict::new("PodReadyToStartContainers", facts.has_sandbox),
         initialized(pod, phase, statuses),
         pod_ready(pod, old, &ready),
         ready,
     ];
     let generation = pod.metadata.generation;
     let mut conditions: Vec<_> = mine.into_iter().map(|verdict| merge(verdict, old, generation, now)).collect();
-    for condition in old {
+    conditions.extend(facts.resizing.conditions(pod, now));
+    let others = old.iter().filter(|condition| !condition.type_.starts_with("PodResize"));
+    for condition in others {
         if !conditions.iter().any(|mine| mine.type_ == condition.type_) {
             conditions.push(condition.clone());
         }
@@ -181,7 +184,8 @@ mod tests {
         let mut pod: Pod = serde_json::from_value(pod).unwrap();
         pod.metadata.generation = Some(1);
         let statuses: Vec<ContainerStatus> = serde_json::from_value(statuses).unwrap();
-        let conditions = conditions(&pod, phase, &statuses, true, Timestamp::UNIX_EPOCH);
+        let facts = PodFacts { has_sandbox: true, ..PodFacts::default() };
+        let conditions = conditions(&pod, phase, &statuses, &facts, Timestamp::UNIX_EPOCH);
         let text: Vec<_> = conditions
             .iter()
             .map(|c| {

@@ -14,8 +14,9 @@ use crate::env::{self, Sources};
 use crate::events::PodEvents;
 use crate::kubelet::Shared;
 use crate::lifecycle::Role;
+use crate::pulls::{PullError, Wanted};
 use crate::volumes::MountedVolumes;
-use crate::{cgroups, hosts, pulls, security};
+use crate::{cgroups, hosts, pulls, security, volumes};
 
 /// What the labels and annotations of the runtime's records are called.
 pub(crate) mod keys {
@@ -41,6 +42,8 @@ pub(crate) struct Launch {
     pub(crate) attempt: i32,
     pub(crate) ips: Vec<IpAddr>,
     pub(crate) volumes: MountedVolumes,
+    /// The PID namespace of the container that an ephemeral one looks into.
+    pub(crate) pid_namespace: Option<PathBuf>,
 }
 
 /// A container that was started.
@@ -63,9 +66,8 @@ pub(crate) enum Refusal {
 /// Pulls the image, makes the container and starts it.
 pub(crate) async fn launch(launch: Launch, cancel: CancellationToken) -> Result<Launched, Refusal> {
     let Launch { shared, events, role, container, .. } = &launch;
-    let image = pulls::ensure(&shared.config.images, &shared.cluster, &launch.pod, (*role, container), events);
     let image = tokio::select! {
-        image = image => image,
+        image = fetch(&launch) => image,
         // The pod ends: nobody waits for the image any more.
         () = cancel.cancelled() => {
             return Err(Refusal::Waiting("ContainerCreating".to_owned(), String::new()));
@@ -109,6 +111,25 @@ pub(crate) async fn launch(launch: Launch, cancel: CancellationToken) -> Result<
         }
         _ => Refusal::Waiting("CreateContainerError".to_owned(), text),
     })
+}
+
+/// The image of a container, after those of the volumes that it mounts.
+async fn fetch(launch: &Launch) -> Result<Image, PullError> {
+    let Launch { shared, events, role, container, pod, .. } = launch;
+    let ensure = async |wanted| pulls::ensure(&shared.config.images, &shared.cluster, pod, wanted, events).await;
+    let own = ensure(Wanted::own(*role, container)).await?;
+    for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
+        let mounted = container.volume_mounts.iter().flatten().any(|mount| mount.name == volume.name);
+        let (Some(source), Some(place), true) = (&volume.image, launch.volumes.get(&volume.name), mounted) else {
+            continue;
+        };
+        let image = ensure(Wanted::shown(*role, container, source)).await?;
+        volumes::show_image(&image.layers, &place.path).map_err(|error| {
+            let message = format!("failed to mount image volume {:?}: {error}", volume.name);
+            PullError { reason: "CreateContainerError", message }
+        })?;
+    }
+    Ok(own)
 }
 
 fn error_text(error: &container::Error) -> String {
@@ -157,6 +178,7 @@ async fn configuration(launch: &Launch, image: &Image) -> Result<ContainerConfig
         oom_score_adj: cgroups::oom_score_adj(pod, container, shared.machine.memory),
         tty: container.tty == Some(true),
         stdin: container.stdin == Some(true),
+        pid_namespace: launch.pid_namespace.clone(),
         stdin_once: container.stdin_once == Some(true),
         log_path: shared.log_folder(pod).join(&container.name).join(format!("{}.log", launch.attempt)),
         labels: labels(&uid, pod, &shared.config.node_name),

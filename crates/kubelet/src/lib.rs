@@ -33,6 +33,7 @@ mod probes;
 mod pulls;
 mod recovery;
 mod requests;
+mod resize;
 mod security;
 mod serve;
 mod spdy;

@@ -156,6 +156,8 @@ pub(crate) struct Seen {
     pub(crate) back_off: BackOff,
     /// An attempt to start it failed then.
     pub(crate) failed_start: Option<Timestamp>,
+    /// It was ended to be started anew, whatever its policy.
+    pub(crate) again: bool,
 }
 
 /// Whether there is a sandbox.
@@ -254,6 +256,7 @@ fn seen<'a>(observed: &'a Observed, name: &str) -> &'a Seen {
         started: false,
         back_off: BackOff { delay: Duration::ZERO, updated: None },
         failed_start: None,
+        again: false,
     };
     observed.containers.get(name).unwrap_or(ABSENT)
 }
@@ -261,9 +264,12 @@ fn seen<'a>(observed: &'a Observed, name: &str) -> &'a Seen {
 /// Whether nothing will run any more: every ordinary container has ended for good, or an init container has failed for
 /// good.
 pub(crate) fn is_complete(pod: &Pod, containers: &[(Role, Container)], observed: &Observed) -> bool {
-    let ended = |(role, container): &&(Role, Container)| match seen(observed, &container.name).phase {
-        Phase::Exited { code, .. } => !restarts(pod, *role, container, code),
-        Phase::Absent | Phase::Starting | Phase::Running | Phase::Stopping => false,
+    let ended = |(role, container): &&(Role, Container)| {
+        let seen = seen(observed, &container.name);
+        match seen.phase {
+            Phase::Exited { code, .. } => !seen.again && !restarts(pod, *role, container, code),
+            Phase::Absent | Phase::Starting | Phase::Running | Phase::Stopping => false,
+        }
     };
     let failed_init = |entry: &&(Role, Container)| {
         let phase = &seen(observed, &entry.1.name).phase;
@@ -319,8 +325,9 @@ fn start_if_needed(
     let name = || container.name.clone();
     let failed = match (&seen.phase, seen.failed_start) {
         (Phase::Starting | Phase::Running | Phase::Stopping, _) => return,
-        (Phase::Exited { code, .. }, _) if !restarts(pod, role, container, *code) => return,
+        (Phase::Exited { code, .. }, _) if !seen.again && !restarts(pod, role, container, *code) => return,
         (_, Some(failed)) => failed,
+        (Phase::Exited { .. }, None) if seen.again => return actions.push(Action::Start(name())),
         (Phase::Exited { finished_at, .. }, None) => *finished_at,
         (Phase::Absent, None) => return actions.push(Action::Start(name())),
     };
@@ -403,6 +410,17 @@ mod tests {
 
     fn stop(name: &str) -> Action {
         Action::Stop(name.to_owned())
+    }
+
+    #[test]
+    fn what_was_ended_to_start_anew_starts_at_once() {
+        let mut delayed = BackOff::default();
+        delayed.advance(at(0), at(0));
+        for policy in ["Always", "OnFailure", "Never"] {
+            let again = Seen { again: true, back_off: delayed.clone(), ..exited(0) };
+            let seen = [("i", exited(0)), ("s", running()), ("a", again), ("b", running())];
+            check(&simple(policy), &observed(&seen), &[start("a")]);
+        }
     }
 
     #[test]

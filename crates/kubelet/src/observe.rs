@@ -43,6 +43,7 @@ impl Actor {
                 self.tracks.entry(old.name.clone()).or_default().next_attempt = old.restart_count + 1;
             }
         }
+        self.begin_resizing(known);
         self.take_deletion();
         if !known && !self.frozen && !self.observed.deleted {
             self.admit();
@@ -57,7 +58,8 @@ impl Actor {
             .and_then(|seconds| start?.checked_add(Duration::from_secs(seconds)).ok());
     }
 
-    fn admit(&mut self) {
+    /// What the node has, and the other pods that have some of it.
+    pub(crate) fn neighbourhood(&self) -> (Allocatable, Vec<Pod>) {
         let config = &self.shared.config;
         let node = Allocatable {
             cpu: self.shared.machine.cpu(),
@@ -66,8 +68,11 @@ impl Actor {
             allow_privileged: config.allow_privileged,
         };
         let uid = &self.object.metadata.uid;
-        let others: Vec<Pod> =
-            self.shared.pods.list().iter().filter(|pod| pod.uid != *uid).filter_map(running).collect();
+        (node, self.shared.pods.list().iter().filter(|pod| pod.uid != *uid).filter_map(running).collect())
+    }
+
+    fn admit(&mut self) {
+        let (node, others) = self.neighbourhood();
         match admit(&self.pod, &others, node) {
             Ok(()) => {}
             Err(Refused::Ignored(text)) => {
@@ -165,8 +170,8 @@ impl Actor {
                 self.object = object;
                 self.set_deadline();
                 self.take_deletion();
+                self.forgive_images(&before);
                 self.replace_images();
-                self.resize(&before);
                 let (old, new) = (&before.metadata, &self.pod.metadata);
                 if old.labels != new.labels || old.annotations != new.annotations {
                     self.refresh_volumes();
@@ -201,6 +206,17 @@ impl Actor {
         }
     }
 
+    /// The delay after failures with one image is not that of another.
+    fn forgive_images(&mut self, before: &Pod) {
+        let old = roles(before);
+        for (_, container) in roles(&self.pod) {
+            let changed = old.iter().any(|(_, old)| old.name == container.name && old.image != container.image);
+            if let Some(seen) = self.observed.containers.get_mut(&container.name).filter(|_| changed) {
+                seen.back_off = BackOff::default();
+            }
+        }
+    }
+
     /// A container whose image was changed in the spec is started anew with it.
     fn replace_images(&mut self) {
         if self.observed.deleted || self.observed.over {
@@ -219,28 +235,15 @@ impl Actor {
             .collect();
         for name in changed {
             let grace = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
+            self.start_anew(&name, true);
             self.stop(&name, Some((format!("Container {name} definition changed, will be restarted"), grace)));
         }
     }
 
-    /// Requests and limits that were changed in the spec come into force without a restart.
-    fn resize(&mut self, before: &Pod) {
-        let old = roles(before);
-        for (_, container) in roles(&self.pod) {
-            let was = old.iter().find(|(_, old)| old.name == container.name);
-            let running =
-                self.observed.containers.get(&container.name).is_some_and(|seen| seen.phase == Phase::Running);
-            if !running || was.is_none_or(|(_, was)| was.resources == container.resources) {
-                continue;
-            }
-            let Some(target) = self.target(&container) else { continue };
-            let runtime = Arc::clone(&self.shared.config.runtime);
-            let resources = crate::cgroups::container_resources(&container);
-            self.jobs.spawn(async move {
-                let result = runtime.update_resources(&target.id, &resources).await;
-                Done::Resized { container: container.name, result: result.map_err(|error| error.to_string()) }
-            });
-        }
+    /// Whether a container starts anew after its end, whatever its policy.
+    pub(crate) fn start_anew(&mut self, name: &str, again: bool) {
+        self.observed.containers.entry(name.to_owned()).or_default().again = again;
+        self.facts.containers.entry(name.to_owned()).or_default().again = again;
     }
 
     fn take_loss(&mut self, sandbox_id: &str) {
@@ -342,11 +345,7 @@ impl Actor {
             }
             Done::Refreshed(Ok(())) => {}
             Done::Refreshed(Err(error)) => self.events.warning(&error.reason, error.message),
-            Done::Resized { container, result } => {
-                if let (Err(error), Some((role, _))) = (result, self.entry(&container)) {
-                    self.events.container_warning(role, &container, "ResizeError", error);
-                }
-            }
+            Done::Resized { applied, result } => self.take_resized(applied, result, now),
             Done::Sandbox(Ok(sandbox)) => {
                 self.facts.ips = sandbox.ips.clone();
                 self.sandbox = Some(sandbox);
@@ -406,6 +405,9 @@ impl Actor {
         let attempt = track.next_attempt;
         track.next_attempt += 1;
         track.hook_done = false;
+        self.start_anew(name, false);
+        self.take_granted(name);
+        let track = self.tracks.entry(name.to_owned()).or_default();
         if track.pull_error.take().is_some() {
             self.observed.containers.entry(name.to_owned()).or_default().back_off = BackOff::default();
         }
@@ -448,6 +450,8 @@ impl Actor {
                 let attempt = track.next_attempt;
                 track.next_attempt += 1;
                 facts.restart_count = attempt;
+                facts.again = false;
+                seen.again = false;
                 seen.failed_start = None;
                 let at = SystemTime::from(now);
                 let status = ExitStatus { code: 128, signal: None };

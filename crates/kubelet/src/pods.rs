@@ -7,6 +7,7 @@ use std::sync::{Arc, RwLock};
 
 use container::ContainerState;
 use meta::Object;
+use tokio::sync::Notify;
 
 /// One start of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,12 +48,18 @@ pub struct PodHandle {
 
 /// The node's pods, shared.
 #[derive(Clone, Debug, Default)]
-pub struct Pods(Arc<RwLock<BTreeMap<String, Arc<PodHandle>>>>);
+pub struct Pods(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    pods: RwLock<BTreeMap<String, Arc<PodHandle>>>,
+    freed: Notify,
+}
 
 impl Pods {
     /// The pod of that name. Of two with the same name, one of which is ending after a forced deletion, the newer.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<PodHandle>> {
-        let pods = self.0.read().expect("no holder of this lock can panic");
+        let pods = self.0.pods.read().expect("no holder of this lock can panic");
         let named =
             |pod: &&Arc<PodHandle>| pod.object.metadata.namespace == namespace && pod.object.metadata.name == name;
         pods.values().filter(named).max_by_key(|pod| pod.object.revision).cloned()
@@ -60,19 +67,30 @@ impl Pods {
 
     /// The pod with that UID.
     pub fn by_uid(&self, uid: &str) -> Option<Arc<PodHandle>> {
-        self.0.read().expect("no holder of this lock can panic").get(uid).cloned()
+        self.0.pods.read().expect("no holder of this lock can panic").get(uid).cloned()
     }
 
     /// Every pod.
     pub fn list(&self) -> Vec<Arc<PodHandle>> {
-        self.0.read().expect("no holder of this lock can panic").values().cloned().collect()
+        self.0.pods.read().expect("no holder of this lock can panic").values().cloned().collect()
     }
 
     pub(crate) fn set(&self, pod: PodHandle) {
-        self.0.write().expect("no holder of this lock can panic").insert(pod.uid.clone(), Arc::new(pod));
+        self.0.pods.write().expect("no holder of this lock can panic").insert(pod.uid.clone(), Arc::new(pod));
     }
 
     pub(crate) fn remove(&self, uid: &str) {
-        self.0.write().expect("no holder of this lock can panic").remove(uid);
+        self.0.pods.write().expect("no holder of this lock can panic").remove(uid);
+        self.tell_freed();
+    }
+
+    /// Resources of the node were given back.
+    pub(crate) fn tell_freed(&self) {
+        self.0.freed.notify_waiters();
+    }
+
+    /// Returns when resources of the node are given back, from now on.
+    pub(crate) async fn freed(&self) {
+        self.0.freed.notified().await;
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use container::images::Reference;
 use container::{Image, ImageError};
-use k8s_openapi::api::core::v1::{Container, Pod};
+use k8s_openapi::api::core::v1::{Container, ImageVolumeSource, Pod};
 
 use crate::cluster::Cluster;
 use crate::events::PodEvents;
@@ -25,35 +25,59 @@ enum Policy {
     Never,
 }
 
-fn policy(container: &Container) -> Policy {
-    match container.image_pull_policy.as_deref() {
-        Some("Always") => Policy::Always,
-        Some("Never") => Policy::Never,
-        Some(_) | None => Policy::IfNotPresent,
+impl Policy {
+    fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("Always") => Self::Always,
+            Some("Never") => Self::Never,
+            Some(_) | None => Self::IfNotPresent,
+        }
     }
 }
 
-/// Finds or pulls the image of a container.
+/// An image that a container needs: its own, or that of a volume.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'a> {
+    name: &'a str,
+    policy: Policy,
+    role: Role,
+    container: &'a Container,
+}
+
+impl<'a> Wanted<'a> {
+    /// The one that it runs.
+    pub(crate) fn own(role: Role, container: &'a Container) -> Self {
+        let name = container.image.as_deref().unwrap_or_default();
+        Self { name, policy: Policy::parse(container.image_pull_policy.as_deref()), role, container }
+    }
+
+    /// The one that a volume shows.
+    pub(crate) fn shown(role: Role, container: &'a Container, volume: &'a ImageVolumeSource) -> Self {
+        let name = volume.reference.as_deref().unwrap_or_default();
+        Self { name, policy: Policy::parse(volume.pull_policy.as_deref()), role, container }
+    }
+}
+
+/// Finds or pulls an image.
 pub(crate) async fn ensure(
     images: &container::Images,
     cluster: &Cluster,
     pod: &Pod,
-    (role, container): (Role, &Container),
+    wanted: Wanted<'_>,
     events: &PodEvents,
 ) -> Result<Image, PullError> {
-    let name = container.image.as_deref().unwrap_or_default();
+    let Wanted { name, policy, role, container } = wanted;
     let reference = Reference::parse(name).map_err(|error| {
         let message = format!("Failed to apply default image tag \"{name}\": {error}");
         events.container_warning(role, &container.name, "InspectFailed", message.clone());
         PullError { reason: "InvalidImageName", message }
     })?;
     let present = images.resolve(name).ok().flatten();
-    let policy = policy(container);
-    match (policy, present) {
+    match (policy, &present) {
         (Policy::IfNotPresent | Policy::Never, Some(image)) => {
             let text = format!("Container image \"{name}\" already present on machine and can be accessed by the pod");
             events.container_normal(role, &container.name, "Pulled", text);
-            return Ok(image);
+            return Ok(image.clone());
         }
         (Policy::Never, None) => {
             let message = format!("Container image \"{name}\" is not present with pull policy of Never");
@@ -74,6 +98,14 @@ pub(crate) async fn ensure(
             );
             events.container_normal(role, &container.name, "Pulled", text);
             Ok(image)
+        }
+        // An image that was brought here by hand must start where no registry can be reached. What a registry refuses stays refused.
+        Err(ImageError::Network { registry, message }) if present.is_some() => {
+            let text = format!(
+                "Container image \"{name}\" already present on machine; {registry} cannot be reached: {message}"
+            );
+            events.container_normal(role, &container.name, "Pulled", text);
+            present.ok_or_else(|| PullError { reason: "ErrImagePull", message })
         }
         Err(error) => {
             let text = pull_text(name, &error);

@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::cgroups;
 use crate::conditions::conditions;
 use crate::lifecycle::{Role, restarts, roles};
+use crate::resize::{ByContainer, Resizing};
 
 /// One start of a container, as its status tells it.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,6 +43,8 @@ pub(crate) struct Facts {
     pub(crate) started: bool,
     pub(crate) ready: bool,
     pub(crate) restart_count: i32,
+    /// It was ended to be started anew, whatever its policy.
+    pub(crate) again: bool,
 }
 
 /// What is known of a pod.
@@ -56,6 +59,8 @@ pub(crate) struct PodFacts {
     pub(crate) failed: Option<(String, String)>,
     /// Nothing will run any more.
     pub(crate) terminal: bool,
+    /// Resources that are not those of the spec, or not in force.
+    pub(crate) resizing: Resizing,
 }
 
 /// A time without fractions, as the API stores it.
@@ -79,13 +84,13 @@ pub(crate) fn pod_status(pod: &Pod, facts: &PodFacts, now: Timestamp) -> PodStat
     let all: Vec<_> = init.iter().chain(&main).cloned().collect();
     let phase = match &facts.failed {
         Some(_) => "Failed".to_owned(),
-        None => phase(pod, &containers, &all, facts.terminal),
+        None => phase(pod, &containers, &all, facts),
     };
     let some = |statuses: Vec<ContainerStatus>| (!statuses.is_empty()).then_some(statuses);
     let old = pod.status.clone().unwrap_or_default();
     let resources = cgroups::effective_resources(pod);
     PodStatus {
-        conditions: Some(conditions(pod, &phase, &all, facts.has_sandbox, now)),
+        conditions: Some(conditions(pod, &phase, &all, facts, now)),
         phase: Some(phase),
         init_container_statuses: some(init),
         container_statuses: some(main),
@@ -128,6 +133,8 @@ fn container_status(pod: &Pod, role: Role, container: &Container, facts: &PodFac
     };
     let succeeded = state.terminated.as_ref().is_some_and(|terminated| terminated.exit_code == 0);
     let newest = current.or(known.previous.as_ref());
+    let or_spec = |own: &ByContainer| own.get(&container.name).cloned().or_else(|| container.resources.clone());
+    let (granted, applied) = (or_spec(&facts.resizing.granted), or_spec(&facts.resizing.applied));
     ContainerStatus {
         name: container.name.clone(),
         image: newest.map(|record| record.image.clone()).unwrap_or_else(|| container.image.clone().unwrap_or_default()),
@@ -138,10 +145,10 @@ fn container_status(pod: &Pod, role: Role, container: &Container, facts: &PodFac
         started: Some(running && known.started),
         state: Some(state),
         last_state: Some(last.unwrap_or_default()),
-        resources: newest.and(container.resources.clone()),
+        resources: newest.and(if running { applied } else { granted.clone() }),
         allocated_resources: newest
-            .and(container.resources.as_ref())
-            .and_then(|resources| resources.requests.clone())
+            .and(granted)
+            .and_then(|resources| resources.requests)
             .filter(|requests| !requests.is_empty()),
         volume_mounts: volume_mounts(container),
         user: newest.and_then(|record| record.user.as_ref()).map(user),
@@ -224,10 +231,12 @@ struct Count {
     succeeded: usize,
 }
 
-fn phase(pod: &Pod, containers: &[(Role, Container)], statuses: &[ContainerStatus], terminal: bool) -> String {
+fn phase(pod: &Pod, containers: &[(Role, Container)], statuses: &[ContainerStatus], facts: &PodFacts) -> String {
     let mut count = Count::default();
+    let again = |name: &str| facts.containers.get(name).is_some_and(|known| known.again);
     for ((role, container), status) in containers.iter().zip(statuses) {
-        count_container(pod, *role, container, status, &mut count);
+        let restarts = |code| again(&container.name) || restarts(pod, *role, container, code);
+        count_container(*role, status, restarts, &mut count);
     }
     let began = containers
         .iter()
@@ -239,7 +248,7 @@ fn phase(pod: &Pod, containers: &[(Role, Container)], statuses: &[ContainerStatu
         "Pending"
     } else if count.running > 0 {
         "Running"
-    } else if count.stopped > 0 && (terminal || count.stopped == count.stopped_for_good) {
+    } else if count.stopped > 0 && (facts.terminal || count.stopped == count.stopped_for_good) {
         if count.stopped == count.succeeded { "Succeeded" } else { "Failed" }
     } else if count.stopped > 0 {
         "Running"
@@ -249,13 +258,13 @@ fn phase(pod: &Pod, containers: &[(Role, Container)], statuses: &[ContainerStatu
     phase.to_owned()
 }
 
-fn count_container(pod: &Pod, role: Role, container: &Container, status: &ContainerStatus, count: &mut Count) {
+fn count_container(role: Role, status: &ContainerStatus, restarts: impl Fn(i32) -> bool, count: &mut Count) {
     let state = status.state.clone().unwrap_or_default();
     let ended = state.terminated.clone().or_else(|| {
         let last = status.last_state.clone().unwrap_or_default().terminated;
         state.waiting.is_some().then_some(last).flatten()
     });
-    let for_good = ended.as_ref().is_some_and(|ended| !restarts(pod, role, container, ended.exit_code));
+    let for_good = ended.as_ref().is_some_and(|ended| !restarts(ended.exit_code));
     let running = state.running.is_some();
     match role {
         Role::Init => match ended {

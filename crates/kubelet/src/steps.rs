@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::kubelet::Shared;
 use crate::launch::{Launched, Refusal, labels};
+use crate::resize::ByContainer;
 use crate::volumes::{MountedVolumes, VolumeError};
 use crate::{cgroups, hosts};
 
@@ -21,7 +22,7 @@ use crate::{cgroups, hosts};
 pub(crate) enum Done {
     Volumes(Result<MountedVolumes, VolumeError>),
     Refreshed(Result<(), VolumeError>),
-    Resized { container: String, result: Result<(), String> },
+    Resized { applied: ByContainer, result: Result<(), String> },
     Sandbox(Result<Sandboxed, String>),
     Launched(String, Result<Box<Launched>, Refusal>),
     Hook { container: String, id: String, result: Result<(), String> },

@@ -96,7 +96,8 @@ impl Server {
         let mut container = Container {
             cgroup: self.sandbox.hierarchies.group(&record.cgroup),
             oom_score_adj: config.oom_score_adj,
-            private_pids: self.sandbox.config.namespaces.pid == NamespaceMode::Container,
+            private_pids: self.sandbox.config.namespaces.pid == NamespaceMode::Container
+                && config.pid_namespace.is_none(),
             state: StateRecord::default(),
             log,
             streams: Vec::new(),

@@ -67,7 +67,7 @@ pub(super) fn spec(record: &ContainerRecord, facts: &Facts<'_>) -> Value {
     let config = &record.config;
     let mut linux = json!({
         "cgroupsPath": format!("/{}", record.cgroup),
-        "namespaces": namespaces(facts),
+        "namespaces": namespaces(record, facts),
         "devices": facts.devices.iter().map(device).collect::<Vec<_>>(),
         "rootfsPropagation": if bidirectional(record) { "shared" } else { "slave" },
     });
@@ -149,10 +149,11 @@ pub(super) fn working_dir(record: &ContainerRecord) -> String {
     if folder.starts_with('/') { folder } else { format!("/{folder}") }
 }
 
-fn namespaces(facts: &Facts<'_>) -> Vec<Value> {
+fn namespaces(record: &ContainerRecord, facts: &Facts<'_>) -> Vec<Value> {
     // Network, IPC and UTS are the shim's own: what is not named is inherited.
     let mut list = vec![json!({ "type": "mount" })];
-    match (&facts.sandbox.namespaces.pid, facts.pod_init) {
+    let own = record.config.pid_namespace.clone().map(NamespaceMode::Path);
+    match (own.as_ref().unwrap_or(&facts.sandbox.namespaces.pid), facts.pod_init) {
         (NamespaceMode::Host, _) => {}
         (NamespaceMode::Path(path), _) => list.push(json!({ "type": "pid", "path": path })),
         (NamespaceMode::Sandbox, Some(pid)) => {

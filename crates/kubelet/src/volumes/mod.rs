@@ -9,6 +9,7 @@ mod claim;
 mod empty_dir;
 mod files;
 mod host_path;
+mod image;
 mod mounts;
 mod ownership;
 mod payload;
@@ -27,6 +28,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use k8s_openapi::api::core::v1::{Container, Pod, Volume as Spec};
 use meta::Quantity;
+
+pub(crate) use image::show as show_image;
 
 /// Why a volume can't be used; becomes an event and a waiting reason.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
@@ -91,6 +94,7 @@ fn all() -> &'static [&'static dyn Volume] {
         &files::Files::Projected,
         &host_path::HostPath,
         &claim::Claim,
+        &image::Image,
     ]
 }
 
@@ -172,6 +176,7 @@ impl Volumes {
             for kind in children(&folder)? {
                 for volume in children(&kind)? {
                     tmpfs::unmount(&volume)?;
+                    image::unmount(&volume)?;
                 }
             }
             match fs::remove_dir_all(&folder) {

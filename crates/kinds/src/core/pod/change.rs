@@ -1,9 +1,9 @@
 //! What may change in a pod that exists.
 
 use meta::field::{Error, Errors, Path};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::CONTAINERS;
+use super::{CONTAINERS, resize};
 use crate::field::{self, items, number};
 
 /// What is wrong with an ordinary update.
@@ -24,6 +24,27 @@ pub(super) fn check(new: &Value, old: &Value) -> Errors {
                       existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
                       previously negative)";
         errors.push(Error::forbidden(&spec, detail));
+    }
+    errors
+}
+
+/// What is wrong with an update of the ephemeral containers: those that are there stay as they are.
+pub(super) fn check_ephemeral(new: &Value, old: &Value) -> Errors {
+    let path = Path::new("spec").child("ephemeralContainers");
+    let mut errors = Errors::new();
+    if old.pointer("/metadata/annotations/kubernetes.io~1config.mirror").is_some() {
+        errors.push(Error::forbidden(&Path::new(""), "static pods do not support ephemeral containers"));
+        return errors;
+    }
+    for before in items(old, "/spec/ephemeralContainers") {
+        let name = before["name"].as_str().unwrap_or_default();
+        let after = items(new, "/spec/ephemeralContainers").iter().find(|after| after["name"] == before["name"]);
+        let what = match after {
+            None => "removed",
+            Some(after) if after != before => "changed",
+            Some(_) => continue,
+        };
+        errors.push(Error::forbidden(&path, &format!("existing ephemeral containers {name:?} may not be {what}\n")));
     }
     errors
 }
@@ -71,11 +92,7 @@ pub(super) fn keep_all_but(new: &mut Value, old: &Value, subresource: &str) {
     }
     match subresource {
         "ephemeralcontainers" => new["spec"]["ephemeralContainers"] = wanted["spec"]["ephemeralContainers"].clone(),
-        "resize" => {
-            for list in &CONTAINERS[..2] {
-                resize(&mut new["spec"], &wanted["spec"], list);
-            }
-        }
+        "resize" => resize::merge(&mut new["spec"], &wanted["spec"]),
         _ => {}
     }
     if new["spec"]["ephemeralContainers"].is_null() {
@@ -83,20 +100,10 @@ pub(super) fn keep_all_but(new: &mut Value, old: &Value, subresource: &str) {
     }
 }
 
-fn resize(spec: &mut Value, wanted: &Value, list: &str) {
-    let wanted = items(wanted, &format!("/{list}"));
-    for container in field::items_mut(spec, list) {
-        let Some(other) = wanted.iter().find(|other| other["name"] == container["name"]) else { continue };
-        container["resources"] = other.get("resources").cloned().unwrap_or_else(|| json!({}));
-        if let Some(policy) = other.get("resizePolicy") {
-            container["resizePolicy"] = policy.clone();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn only_some_fields_may_change() {

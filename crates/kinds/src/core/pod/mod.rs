@@ -2,6 +2,7 @@
 
 mod change;
 mod defaults;
+mod resize;
 mod row;
 mod validation;
 
@@ -59,6 +60,8 @@ impl Rules for Pod {
     fn validate_update(&self, new: &Value, old: &Value, part: Part<'_>, settings: &Settings) -> Errors {
         let mut errors = match part {
             Part::Main => change::check(new, old),
+            Part::Other("ephemeralcontainers") => change::check_ephemeral(new, old),
+            Part::Other("resize") => resize::check(new, old),
             Part::Status | Part::Other(_) => Errors::new(),
         };
         if part != Part::Status {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use meta::Quantity;
 use meta::field::{Error, Errors, Path};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::CONTAINERS;
 use crate::field::{fields, items, number, text};
@@ -63,6 +63,7 @@ impl Check<'_> {
                 }
             }
         }
+        self.ephemeral(spec, &path.child("ephemeralContainers"));
         self.one_of(text(spec, "/restartPolicy"), &path.child("restartPolicy"), &["Always", "OnFailure", "Never"]);
         self.one_of(
             text(spec, "/dnsPolicy"),
@@ -213,6 +214,47 @@ impl Check<'_> {
             for (index, item) in items(volume, &format!("/{source}/items")).iter().enumerate() {
                 let at = path.child(source).child("items").index(index).child("path");
                 self.local_path(text(item, "/path"), &at);
+            }
+        }
+    }
+
+    /// Checks what an ephemeral container may not have, and whom it joins.
+    fn ephemeral(&mut self, spec: &Value, path: &Path) {
+        const NOT_FOR_THEM: [&str; 9] = [
+            "ports",
+            "resources",
+            "resizePolicy",
+            "restartPolicy",
+            "restartPolicyRules",
+            "livenessProbe",
+            "readinessProbe",
+            "startupProbe",
+            "lifecycle",
+        ];
+        const TEXT: &str = "cannot be set for an Ephemeral Container";
+        let others = |name: &str| {
+            CONTAINERS[..2].iter().any(|list| items(spec, &format!("/{list}")).iter().any(|one| one["name"] == name))
+        };
+        for (index, container) in items(spec, "/ephemeralContainers").iter().enumerate() {
+            let at = path.index(index);
+            let is_set = |field: &str| {
+                container
+                    .get(field)
+                    .is_some_and(|value| !matches!(value, Value::Null) && *value != json!({}) && *value != json!([]))
+            };
+            for field in NOT_FOR_THEM.into_iter().filter(|field| is_set(field)) {
+                self.say(Error::forbidden(&at.child(field), TEXT));
+            }
+            for (number, mount) in items(container, "/volumeMounts").iter().enumerate() {
+                for field in
+                    ["subPath", "subPathExpr"].into_iter().filter(|field| !text(mount, &format!("/{field}")).is_empty())
+                {
+                    self.say(Error::forbidden(&at.child("volumeMounts").index(number).child(field), TEXT));
+                }
+            }
+            let target = text(container, "/targetContainerName");
+            if !target.is_empty() && !others(target) {
+                self.say(Error::not_found(&at.child("targetContainerName"), target));
             }
         }
     }
