@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 use crate::cluster::Cluster;
 use crate::node::{self, Machine};
 use crate::pods::Pods;
+use crate::usage::Looks;
 use crate::volumes::Volumes;
 use crate::{cgroups, dispatch, recovery, serve};
 
@@ -89,6 +90,7 @@ pub(crate) struct Shared {
     pub(crate) volumes: Volumes,
     pub(crate) pods: Pods,
     pub(crate) machine: Machine,
+    pub(crate) looks: Looks,
 }
 
 impl Shared {
@@ -136,6 +138,7 @@ impl Kubelet {
             recorder: Recorder::new(config.client.clone(), "kubelet", &config.node_name, clock),
             volumes: Volumes::new(config.client.clone(), &config.data_dir, allocatable),
             pods: Pods::default(),
+            looks: Looks::default(),
             machine,
             config,
         });

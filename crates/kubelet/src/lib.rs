@@ -40,7 +40,9 @@ mod spdy;
 mod status;
 mod steps;
 mod stream;
+mod summary;
 mod termination;
+mod usage;
 pub mod volumes;
 
 pub use kubelet::{Kubelet, KubeletConfig, KubeletError};

@@ -25,6 +25,8 @@ use crate::kubelet::Shared;
 use crate::logs::{self, LogOptions, StreamFilter};
 use crate::pods::Instance;
 use crate::stream::Wanted;
+use crate::summary::{resource_metrics, summary};
+use crate::usage;
 
 type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
@@ -56,7 +58,7 @@ async fn connection(shared: Arc<Shared>, acceptor: TlsAcceptor, stream: TcpStrea
     };
     let service = service_fn(move |request| {
         let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, request)) }
+        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
     });
     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
@@ -74,8 +76,11 @@ fn text(status: StatusCode, message: impl Into<Bytes>) -> Response<Body> {
 /// A failure as a `Status`, which the API server hands on as it is.
 fn refuse(error: &ApiError) -> Response<Body> {
     let status = StatusCode::from_u16(error.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = text(status, error.to_status().to_value().to_string());
-    response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/json"));
+    typed("application/json", text(status, error.to_status().to_value().to_string()))
+}
+
+fn typed(media_type: &'static str, mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert("content-type", http::HeaderValue::from_static(media_type));
     response
 }
 
@@ -86,11 +91,19 @@ fn declares(pod: &Object, container: &str) -> bool {
     lists.any(|list| value["spec"][list].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == container)))
 }
 
-fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
+async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match parts.as_slice() {
         ["healthz"] => text(StatusCode::OK, "ok"),
+        ["stats", "summary"] => {
+            let value = summary(shared, &usage::take(shared).await);
+            typed("application/json", text(StatusCode::OK, value.to_string()))
+        }
+        ["metrics", "resource"] => {
+            let metrics = resource_metrics(&usage::take(shared).await);
+            typed("text/plain; version=0.0.4; charset=utf-8", text(StatusCode::OK, metrics))
+        }
         ["containerLogs", namespace, pod, container] => {
             let query = request.uri().query().unwrap_or_default();
             let query: BTreeMap<String, String> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();

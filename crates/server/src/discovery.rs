@@ -8,6 +8,7 @@ use meta::GroupVersion;
 use registry::Resources;
 use serde_json::{Value, json};
 
+use crate::metrics;
 use crate::negotiate::Encoding;
 use crate::response::{Body, document};
 
@@ -49,6 +50,7 @@ fn versions(resources: &Resources) -> BTreeMap<String, Vec<String>> {
             versions.push(row.version.to_owned());
         }
     }
+    groups.entry(metrics::GROUP.to_owned()).or_insert_with(|| vec![metrics::VERSION.to_owned()]);
     groups
 }
 
@@ -65,11 +67,16 @@ fn rows<'a>(resources: &'a Resources, gv: &GroupVersion) -> Vec<&'a Resource> {
 
 fn list(resources: &Resources, gv: &GroupVersion) -> Option<Value> {
     let rows = rows(resources, gv);
-    if rows.is_empty() {
+    if rows.is_empty() && !is_metrics(gv) {
         return None;
     }
-    let list: Vec<Value> = rows.into_iter().flat_map(entries).collect();
+    let own = if rows.is_empty() { metrics::resources() } else { Vec::new() };
+    let list: Vec<Value> = rows.into_iter().flat_map(entries).chain(own).collect();
     Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv.to_string(), "resources": list}))
+}
+
+fn is_metrics(gv: &GroupVersion) -> bool {
+    gv.group == metrics::GROUP && gv.version == metrics::VERSION
 }
 
 fn entries(row: &Resource) -> Vec<Value> {
@@ -114,8 +121,10 @@ fn aggregate(resources: &Resources, wanted: impl Fn(&str) -> bool) -> Response<B
 
 fn aggregate_group(resources: &Resources, (name, versions): (&String, &Vec<String>)) -> Value {
     let version = |version: &String| {
-        let rows = rows(resources, &GroupVersion::new(name, version));
-        let list: Vec<Value> = rows.into_iter().map(aggregate_resource).collect();
+        let gv = GroupVersion::new(name, version);
+        let rows = rows(resources, &gv);
+        let own = if rows.is_empty() && is_metrics(&gv) { metrics::aggregated_resources() } else { Vec::new() };
+        let list: Vec<Value> = rows.into_iter().map(aggregate_resource).chain(own).collect();
         json!({"version": version, "freshness": "Current", "resources": list})
     };
     let versions: Vec<Value> = versions.iter().map(version).collect();

@@ -13,6 +13,7 @@ use crate::asked::{self, Asked};
 use crate::body;
 use crate::door::Door;
 use crate::method;
+use crate::metrics;
 use crate::negotiate::{self, Encoding, Offer, View};
 use crate::pack;
 use crate::pretty;
@@ -66,6 +67,10 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
                 door.config.registry.connect(&user, &resource, options).await?;
             }
             relay::relay(door, &resource, request).await
+        }
+        Route::Resource(resource, _) if metrics::is_metrics(&resource) => {
+            door.authorize(&user, &resource, metrics::verb(request.method(), &resource)?, None)?;
+            metrics::answer(door, &resource, &request).await
         }
         Route::Resource(resource, _) if proxy::is_proxied(&resource) => {
             door.authorize(&user, &resource, proxy::verb(request.method())?, None)?;

@@ -17,6 +17,7 @@ mod listen;
 mod local;
 mod log_socket;
 mod method;
+mod metrics;
 mod negotiate;
 mod onward;
 mod openapi;
