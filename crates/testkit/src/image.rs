@@ -9,13 +9,15 @@ use sha2::{Digest, Sha256};
 
 /// The image's name.
 pub const BUSYBOX: &str = "test.local/busybox:1";
+/// Another name of it.
+pub const BUSYBOX_AGAIN: &str = "test.local/busybox:2";
 
 const PROGRAM: &str = "/bin/busybox";
 
-const APPLETS: [&str; 35] = [
+const APPLETS: [&str; 39] = [
     "sh", "sleep", "cat", "echo", "ls", "id", "env", "hostname", "httpd", "wget", "nc", "touch", "mkdir", "rm", "kill",
     "ps", "date", "true", "false", "seq", "head", "tail", "grep", "readlink", "stat", "test", "pwd", "printf", "chmod",
-    "chown", "mount", "dd", "usleep", "sync", "wc",
+    "chown", "mount", "dd", "usleep", "sync", "wc", "cut", "mv", "yes", "stty",
 ];
 
 /// Writes the image as a docker archive.
@@ -29,7 +31,8 @@ pub fn busybox_archive(path: &Path) -> anyhow::Result<()> {
     });
     let config = config.to_string().into_bytes();
     let config_name = format!("{}.json", hex::encode(Sha256::digest(&config)));
-    let manifest = json!([{"Config": config_name, "RepoTags": [BUSYBOX], "Layers": ["layer.tar"]}]).to_string();
+    let manifest =
+        json!([{"Config": config_name, "RepoTags": [BUSYBOX, BUSYBOX_AGAIN], "Layers": ["layer.tar"]}]).to_string();
     let mut archive = tar::Builder::new(std::fs::File::create(path).context("create the archive")?);
     file(&mut archive, "layer.tar", &layer, 0o644)?;
     file(&mut archive, &config_name, &config, 0o644)?;
@@ -43,7 +46,7 @@ fn layer() -> anyhow::Result<Vec<u8>> {
     file(&mut layer, "bin/busybox", &program, 0o755)?;
     // Not executable, and a script without an interpreter: for commands that can't be started.
     file(&mut layer, "etc/passwd", b"root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000:user:/:/bin/sh\n", 0o644)?;
-    file(&mut layer, "etc/group", b"root:x:0:\nuser:x:1000:\n", 0o644)?;
+    file(&mut layer, "etc/group", b"root:x:0:\nuser:x:1000:\nextra:x:7000:user\n", 0o644)?;
     for applet in APPLETS {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);

@@ -10,7 +10,7 @@ mod suite;
 
 pub use cluster::{Cluster, enter};
 pub use eventually::eventually;
-pub use image::{BUSYBOX, busybox_archive};
+pub use image::{BUSYBOX, BUSYBOX_AGAIN, busybox_archive};
 pub use kernel::{nothing_is_left, traces};
 pub use pods::{Namespace, container, is_ready, pod};
 pub use suite::{Suite, need_root};

@@ -2,6 +2,10 @@
 //! They need root and `/bin/busybox`, share one cluster, and leave nothing behind, which the end checks.
 
 mod host;
+mod life;
+mod looking;
+mod outbox;
+mod privilege;
 mod resource;
 mod start;
 mod termination;
@@ -39,6 +43,37 @@ fn main() -> anyhow::Result<ExitCode> {
         )
         .test("p37_forced_deletion_frees_the_name_at_once", termination::p37_forced_deletion_frees_the_name_at_once)
         .test("p38_a_second_delete_only_shortens", termination::p38_a_second_delete_only_shortens)
+        .test("p11_init_containers_and_sidecars_start_in_order", life::p11_init_containers_and_sidecars_start_in_order)
+        .test("p11_an_ephemeral_container_joins_a_running_pod", life::p11_an_ephemeral_container_joins_a_running_pod)
+        .test("p21_codes_signals_and_memory_are_told", life::p21_codes_signals_and_memory_are_told)
+        .test("p21_back_off_grows_and_rules_of_a_container_win", life::p21_back_off_grows_and_rules_of_a_container_win)
+        .test(
+            "p24_the_main_process_is_pid_1_and_zombies_are_reaped",
+            life::p24_the_main_process_is_pid_1_and_zombies_are_reaped,
+        )
+        .test("p26_one_containers_image_is_updated_in_place", life::p26_one_containers_image_is_updated_in_place)
+        .test("p26_resources_change_in_place", life::p26_resources_change_in_place)
+        .test("p27_probes_decide", life::p27_probes_decide)
+        .test("p27_hooks_run_inside_the_pod", life::p27_hooks_run_inside_the_pod)
+        .test("logs_are_cut_as_asked", looking::logs_are_cut_as_asked)
+        .test("logs_are_rotated_and_followed_across_it", looking::logs_are_rotated_and_followed_across_it)
+        .test("a_terminal_has_a_size", looking::a_terminal_has_a_size)
+        .test("p25_usage_is_visible", looking::p25_usage_is_visible)
+        .test("p40_a_privileged_container_can_do_everything", privilege::p40_a_privileged_container_can_do_everything)
+        .test("p43_users_groups_and_files", privilege::p43_users_groups_and_files)
+        .test("p43_what_breaks_a_promise_does_not_run", privilege::p43_what_breaks_a_promise_does_not_run)
+        .test(
+            "p31_a_hook_that_hangs_has_the_grace_period_and_two_seconds",
+            termination::p31_a_hook_that_hangs_has_the_grace_period_and_two_seconds,
+        )
+        .test(
+            "p33_an_ending_pod_leaves_the_ready_endpoints_and_serves",
+            termination::p33_an_ending_pod_leaves_the_ready_endpoints_and_serves,
+        )
+        .test(
+            "p38_finalizers_hold_the_object_not_the_processes",
+            termination::p38_finalizers_hold_the_object_not_the_processes,
+        )
         .test("p50_verbs_of_the_collection", resource::p50_verbs_of_the_collection)
         .test("p50_subresources", resource::p50_subresources)
         .test("p50_ports_are_forwarded", resource::p50_ports_are_forwarded);

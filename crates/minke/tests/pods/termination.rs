@@ -6,28 +6,7 @@ use serde_json::{Value, json};
 use testkit::{Namespace, container, eventually, pod};
 
 use crate::host::processes;
-
-/// A folder of the node that the test reads what containers write to after they have gone.
-struct Outbox(tempfile::TempDir);
-
-impl Outbox {
-    fn new() -> anyhow::Result<Self> {
-        Ok(Self(tempfile::tempdir().context("make a folder")?))
-    }
-
-    fn mounted(&self, name: &str, containers: &mut [Value]) -> Value {
-        for container in containers.iter_mut() {
-            container["volumeMounts"] = json!([{"name": "out", "mountPath": "/out"}]);
-        }
-        let mut pod = pod(name, containers);
-        pod["spec"]["volumes"] = json!([{"name": "out", "hostPath": {"path": self.0.path()}}]);
-        pod
-    }
-
-    fn read(&self) -> String {
-        std::fs::read_to_string(self.0.path().join("file")).unwrap_or_default()
-    }
-}
+use crate::outbox::Outbox;
 
 fn on(signal: &str, then: &str) -> String {
     format!("trap '{then}' {signal}; echo ready > /dev/null; while true; do sleep 1 & wait $!; done")
@@ -149,5 +128,68 @@ pub(crate) async fn p38_a_second_delete_only_shortens(space: Namespace) -> anyho
     ensure!(delete(50).await? == Some(50), "the first");
     ensure!(delete(100).await? == Some(50), "never longer");
     ensure!(delete(1).await? == Some(1), "shorter");
+    space.gone("p").await
+}
+
+pub(crate) async fn p31_a_hook_that_hangs_has_the_grace_period_and_two_seconds(space: Namespace) -> anyhow::Result<()> {
+    let outbox = Outbox::new()?;
+    let mut containers = [container("a", &on("TERM", "echo got TERM >> /out/file"))];
+    let hook = "echo the hook began >> /out/file; sleep 1000";
+    containers[0]["lifecycle"] = json!({"preStop": {"exec": {"command": ["sh", "-c", hook]}}});
+    let mut pod = outbox.mounted("p", &mut containers);
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(3);
+    space.start(&pod).await?;
+    let began = std::time::Instant::now();
+    space.delete("p").await?;
+    let took = began.elapsed().as_secs_f32();
+    ensure!(outbox.read() == "the hook began\ngot TERM\n", "TERM comes after the grace period: {}", outbox.read());
+    ensure!((5.0..9.0).contains(&took), "three seconds, and two more: {took}");
+    Ok(())
+}
+
+pub(crate) async fn p33_an_ending_pod_leaves_the_ready_endpoints_and_serves(space: Namespace) -> anyhow::Result<()> {
+    let script = "mkdir /w; echo hello > /w/index.html; httpd -p 8080 -h /w; trap 'sleep 4; exit' TERM; while true; do sleep 1 & wait $!; done";
+    let mut serving = container("a", script);
+    serving["readinessProbe"] = json!({"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1});
+    let mut pod = pod("p", &[serving]);
+    pod["metadata"]["labels"] = json!({"app": "p33"});
+    pod["spec"]["terminationGracePeriodSeconds"] = json!(30);
+    space.start(&pod).await?;
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+        "spec": {"selector": {"app": "p33"}, "ports": [{"port": 80, "targetPort": 8080}]}});
+    let path = format!("/api/v1/namespaces/{}/services", space.name);
+    space.client.request::<Value>(crate::start::http_request("POST", &path, &service)?).await?;
+    let conditions = async |what: &str, expected: Value| {
+        let path = format!("/apis/discovery.k8s.io/v1/namespaces/{}/endpointslices", space.name);
+        eventually(what, async || {
+            let request = http::Request::get(&path).body(Vec::new()).map_err(|error| error.to_string())?;
+            let slices = space.client.request::<Value>(request).await.map_err(|error| error.to_string())?;
+            let seen = &slices["items"][0]["endpoints"][0]["conditions"];
+            if *seen == expected { Ok(()) } else { Err(slices.to_string()) }
+        })
+        .await
+    };
+    conditions("a ready endpoint", json!({"ready": true, "serving": true, "terminating": false})).await?;
+    space.pods().delete("p", &DeleteParams::default()).await?;
+    conditions("it is ending", json!({"ready": false, "serving": true, "terminating": true})).await?;
+    ensure!(space.fetch("p", 8080, "/index.html").await? == "hello\n", "and still serves");
+    space.gone("p").await
+}
+
+pub(crate) async fn p38_finalizers_hold_the_object_not_the_processes(space: Namespace) -> anyhow::Result<()> {
+    let mut held = pod("p", &[container("a", &on("TERM", "exit 0"))]);
+    held["metadata"]["finalizers"] = json!(["example.com/held"]);
+    let started = space.start(&held).await?;
+    let uid = started["metadata"]["uid"].as_str().context("a uid")?.to_owned();
+    space.pods().delete("p", &DeleteParams::default()).await?;
+    eventually("the processes end", async || match processes(&uid) {
+        0 => Ok(()),
+        left => Err(left),
+    })
+    .await?;
+    let there = space.until("p", "is still there", |_| true).await?;
+    ensure!(there["metadata"]["deletionTimestamp"].is_string(), "{there}");
+    let patch = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    space.pods().patch("p", &kube::api::PatchParams::default(), &patch).await?;
     space.gone("p").await
 }
