@@ -105,7 +105,7 @@ pub(crate) async fn ensure(
                 "Container image \"{name}\" already present on machine; {registry} cannot be reached: {message}"
             );
             events.container_normal(role, &container.name, "Pulled", text);
-            present.ok_or_else(|| PullError { reason: "ErrImagePull", message })
+            present.ok_or(PullError { reason: "ErrImagePull", message })
         }
         Err(error) => {
             let text = pull_text(name, &error);
