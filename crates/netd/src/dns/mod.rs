@@ -5,6 +5,10 @@ mod directory;
 mod forward;
 mod resolver;
 mod server;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod zone;
 
 use std::net::SocketAddr;

@@ -38,7 +38,7 @@ impl Resolver {
         Self::from(Box::new(Cluster { services, slices }), domain, own)
     }
 
-    fn from(directory: Box<dyn Directory>, domain: &str, services: (Ipv4Addr, u8)) -> Self {
+    pub(super) fn from(directory: Box<dyn Directory>, domain: &str, services: (Ipv4Addr, u8)) -> Self {
         Self { directory, domain: domain.to_owned(), services }
     }
 
@@ -58,6 +58,10 @@ impl Resolver {
                     _ => Outcome::Foreign,
                 };
             };
+            if labels.is_empty() && query.query_type() == RecordType::SOA {
+                response.answers.extend(self.authority());
+                break;
+            }
             let zone = Zone { domain: &self.domain, directory: &*self.directory };
             let Some(found) = zone.look_up(&labels, question(query.query_type())) else {
                 response.metadata.response_code = ResponseCode::NXDomain;
