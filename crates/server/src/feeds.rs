@@ -19,6 +19,11 @@ pub(crate) fn start(config: &DoorConfig) {
         let rbac = Arc::clone(&config.rbac);
         follow(&config.registry, Gvr::new(RBAC, "v1", resource), revision, move |event| rbac.apply(event));
     }
+    let registry = Arc::downgrade(&config.registry);
+    config.graph.look_at(move |namespace| {
+        let snapshot = registry.upgrade().and_then(|registry| registry.snapshot(&Gvr::new("", "v1", "pods")));
+        snapshot.map(|pods| pods.in_namespace(namespace)).unwrap_or_default()
+    });
     for resource in ["pods", "persistentvolumeclaims"] {
         let graph = Arc::clone(&config.graph);
         let load = |object: &Object| graph.put(object).map_err(|error| error.to_string());

@@ -3,7 +3,7 @@
 //! Fed with Pods and PersistentVolumeClaims as they change.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use meta::{Object, ObjectError, WatchEvent, WatchKind};
 use serde_json::Value;
@@ -34,11 +34,22 @@ struct State {
     claims: HashMap<Key, String>,
 }
 
+/// The pods of a namespace as they are now.
+type Newest = Box<dyn Fn(&str) -> Vec<Arc<Object>> + Send + Sync>;
+
 /// The graph.
 #[derive(Default)]
-pub struct Graph(RwLock<State>);
+pub struct Graph {
+    state: RwLock<State>,
+    newest: OnceLock<Newest>,
+}
 
 impl Graph {
+    /// Where a relation is looked for that isn't in the graph: a node may hear of its pod before the graph does. Only the first call counts.
+    pub fn look_at(&self, newest: impl Fn(&str) -> Vec<Arc<Object>> + Send + Sync + 'static) {
+        let _ = self.newest.set(Box::new(newest));
+    }
+
     /// Takes in a Pod or PersistentVolumeClaim as it is now. Other kinds are ignored.
     pub fn put(&self, object: &Object) -> Result<(), ObjectError> {
         let key = key(object);
@@ -46,7 +57,7 @@ impl Graph {
             "Pod" => {
                 let pod: Value = object.view()?;
                 let node = text(&pod, "/spec/nodeName");
-                let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+                let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
                 state.remove_pod(&key);
                 if !node.is_empty() {
                     let mut names = references(&pod);
@@ -58,7 +69,7 @@ impl Graph {
             "PersistentVolumeClaim" => {
                 let claim: Value = object.view()?;
                 let volume = text(&claim, "/spec/volumeName").to_owned();
-                self.0.write().unwrap_or_else(PoisonError::into_inner).claims.insert(key, volume);
+                self.state.write().unwrap_or_else(PoisonError::into_inner).claims.insert(key, volume);
             }
             _ => {}
         }
@@ -81,7 +92,7 @@ impl Graph {
 
     /// Forgets an object that is gone.
     pub fn remove(&self, object: &Object) {
-        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         match object.kind() {
             "Pod" => state.remove_pod(&key(object)),
             "PersistentVolumeClaim" => {
@@ -93,13 +104,22 @@ impl Graph {
 
     /// Whether a pod on `node` refers to that object.
     pub(super) fn reaches(&self, node: &str, kind: Kind, namespace: &str, name: &str) -> bool {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        state.reaches(node, namespace, &(kind, name.to_owned()))
+        let wanted = (kind, name.to_owned());
+        if self.state.read().unwrap_or_else(PoisonError::into_inner).reaches(node, namespace, &wanted) {
+            return true;
+        }
+        let Some(newest) = self.newest.get() else { return false };
+        let refers = |pod: &Arc<Object>| {
+            let is_itself = kind == Kind::Pod && pod.metadata.name == name;
+            let on_node = |pod: &Value| text(pod, "/spec/nodeName") == node;
+            pod.view().is_ok_and(|pod: Value| on_node(&pod) && (is_itself || references(&pod).contains(&wanted)))
+        };
+        newest(namespace).iter().any(refers)
     }
 
     /// Whether a pod on `node` uses a claim that is bound to that volume.
     pub(super) fn reaches_volume(&self, node: &str, volume: &str) -> bool {
-        let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let claims = state.claims.iter().filter(|(_, bound)| *bound == volume);
         claims.into_iter().any(|((namespace, claim), _)| state.reaches(node, namespace, &(Kind::Claim, claim.clone())))
     }

@@ -147,3 +147,17 @@ fn what_is_gone_is_no_reason() {
     graph.remove(&pod());
     assert_ne!(decide(&authorizer, "n1", "get /secrets ns/pull"), "yes");
 }
+
+#[test]
+fn what_the_graph_has_not_heard_of_yet_counts() {
+    let graph = Graph::default();
+    graph.look_at(|namespace| if namespace == "ns" { vec![Arc::new(pod())] } else { Vec::new() });
+    let authorizer = NodeAuthorizer::new(Arc::new(graph));
+    let check = |node: &str, attributes: &str, expected: bool| {
+        assert_eq!(decide(&authorizer, node, attributes) == "yes", expected, "{node} {attributes}");
+    };
+    check("n1", "get /secrets ns/pull", true);
+    check("n1", "get /secrets ns/other", false);
+    check("n2", "get /secrets ns/pull", false);
+    check("n1", "get /secrets elsewhere/pull", false);
+}
