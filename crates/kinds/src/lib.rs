@@ -76,6 +76,45 @@ mod tests {
 
     use super::*;
 
+    /// A line for each resource and subresource: group, version, resource, subresource, kind, scope, verbs, short names,
+    /// categories, singular; `-` for none.
+    fn lines() -> Vec<String> {
+        let join = |names: &[&str]| if names.is_empty() { "-".to_owned() } else { names.join(",") };
+        let sorted = |names: &[&str]| {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            join(&names)
+        };
+        let group = |name: &'static str| if name.is_empty() { "-" } else { name };
+        let mut lines = Vec::new();
+        for row in all() {
+            let head = format!("{}\t{}\t{}", group(row.group), row.version, row.plural);
+            let scope = if row.namespaced { "ns" } else { "cluster" };
+            let names = format!("{}\t{}\t{}", join(row.short_names), join(row.categories), row.singular);
+            lines.push(format!("{head}\t-\t{}\t{scope}\t{}\t{names}", row.kind, sorted(row.verbs)));
+            for sub in row.subresources {
+                let kind = match sub.kind {
+                    Some((group, version, kind)) if group != row.group => format!("{group}/{version}.{kind}"),
+                    Some((_, _, kind)) => kind.to_owned(),
+                    None => row.kind.to_owned(),
+                };
+                lines.push(format!("{head}\t{}\t{kind}\t-\t{}\t-\t-\t-", sub.name, sorted(sub.verbs)));
+            }
+        }
+        lines.sort();
+        lines
+    }
+
+    #[test]
+    fn what_is_served_is_what_upstream_serves() {
+        let upstream: BTreeSet<&str> = include_str!("served.tsv").lines().collect();
+        let ours = lines();
+        let ours: BTreeSet<&str> = ours.iter().map(String::as_str).collect();
+        let missing: Vec<_> = upstream.difference(&ours).collect();
+        let extra: Vec<_> = ours.difference(&upstream).collect();
+        assert!(missing.is_empty() && extra.is_empty(), "missing: {missing:#?}\nextra: {extra:#?}");
+    }
+
     #[test]
     fn every_resource_is_complete() {
         let mut seen = BTreeSet::new();

@@ -29,6 +29,11 @@ fn too_long(max: usize) -> String {
     format!("must be no more than {max} bytes")
 }
 
+/// Compat: upstream counts bytes for keys and values of labels, and says characters of names.
+fn too_many(max: usize) -> String {
+    format!("must be no more than {max} characters")
+}
+
 fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let edges = text.bytes().next().is_some_and(inner) && text.bytes().last().is_some_and(inner);
@@ -39,7 +44,7 @@ fn is_label(text: &str) -> bool {
 pub(crate) fn label(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 63 {
-        found.push(too_long(63));
+        found.push(too_many(63));
     }
     if !is_label(text) {
         found.push(LABEL.to_owned());
@@ -51,7 +56,7 @@ pub(crate) fn label(text: &str) -> Vec<String> {
 pub(crate) fn label_1035(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 63 {
-        found.push(too_long(63));
+        found.push(too_many(63));
     }
     if !is_label(text) || !text.starts_with(|first: char| first.is_ascii_lowercase()) {
         found.push(LABEL_1035.to_owned());
@@ -63,7 +68,7 @@ pub(crate) fn label_1035(text: &str) -> Vec<String> {
 pub(crate) fn subdomain(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 253 {
-        found.push(too_long(253));
+        found.push(too_many(253));
     }
     if !text.split('.').all(is_label) {
         found.push(SUBDOMAIN.to_owned());
@@ -137,7 +142,7 @@ pub(crate) fn label_value(text: &str) -> Vec<String> {
 pub(crate) fn data_key(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 253 {
-        found.push(too_long(253));
+        found.push(too_many(253));
     }
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     if text.is_empty() || !text.bytes().all(allowed) {

@@ -8,11 +8,12 @@ use serde_json::Value;
 pub(crate) fn validate(object: &Value, row: &Resource) -> Errors {
     let path = Path::new("metadata").child("name");
     let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
-    let mut errors = if name.is_empty() {
-        vec![Error::required(&path, "name or generateName is required")]
+    let mut errors = generate_name(object, row);
+    if name.is_empty() {
+        errors.push(Error::required(&path, "name or generateName is required"));
     } else {
-        row.rules().validate_name(name).iter().map(|rule| Error::invalid(&path, name, rule)).collect()
-    };
+        errors.extend(row.rules().validate_name(name).iter().map(|rule| Error::invalid(&path, name, rule)));
+    }
     errors.extend(kinds::metadata::validate(object));
     errors.extend(finalizers(object, row));
     errors
@@ -23,6 +24,18 @@ pub(crate) fn validate_update(new: &Value, old: &Value, row: &Resource) -> Error
     let mut errors = kinds::metadata::validate_update(new, old);
     errors.extend(finalizers(new, row));
     errors
+}
+
+/// What names are made of may end with a dash.
+fn generate_name(object: &Value, row: &Resource) -> Errors {
+    let base = object.pointer("/metadata/generateName").and_then(Value::as_str).unwrap_or_default();
+    if base.is_empty() {
+        return Errors::new();
+    }
+    let whole = base.strip_suffix('-').filter(|rest| !rest.is_empty()).map(|rest| format!("{rest}a"));
+    let path = Path::new("metadata").child("generateName");
+    let wrong = row.rules().validate_name(whole.as_deref().unwrap_or(base));
+    wrong.iter().map(|rule| Error::invalid(&path, base, rule)).collect()
 }
 
 fn finalizers(object: &Value, row: &Resource) -> Errors {

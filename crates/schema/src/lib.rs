@@ -5,6 +5,7 @@
 
 pub mod cel;
 mod decode;
+mod duplicates;
 mod duration;
 pub mod proto;
 mod structural;
@@ -13,6 +14,7 @@ mod table;
 mod types;
 
 pub use decode::{DecodeError, Decoded, decode, decode_value};
+pub use duplicates::duplicates;
 pub use structural::{Checks, CustomObject, Rule, Structural};
 pub use syntax::json_error;
 pub use types::{

@@ -135,8 +135,10 @@ fn aggregate_group(resources: &Resources, (name, versions): (&String, &Vec<Strin
 
 fn aggregate_resource(row: &Resource) -> Value {
     let kind = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    // Compat: only where a kind is of another group than its resource, and for custom resources, is the group told.
+    let own = |name: &str| if row.custom.is_some() { kind(row.group, row.version, name) } else { kind("", "", name) };
     let mut entry = json!({
-        "resource": row.plural, "responseKind": kind(row.group, row.version, row.kind),
+        "resource": row.plural, "responseKind": own(row.kind),
         "scope": if row.namespaced { "Namespaced" } else { "Cluster" },
         "singularResource": row.singular, "verbs": row.verbs,
     });
@@ -147,8 +149,12 @@ fn aggregate_resource(row: &Resource) -> Value {
         entry["categories"] = json!(row.categories);
     }
     let beneath = |sub: &kinds::Subresource| {
-        let (group, version, name) = sub.kind.unwrap_or((row.group, row.version, row.kind));
-        json!({"subresource": sub.name, "responseKind": kind(group, version, name), "verbs": sub.verbs})
+        let shown = match sub.kind {
+            Some((group, version, name)) if group != row.group => kind(group, version, name),
+            Some((_, _, name)) => own(name),
+            None => own(row.kind),
+        };
+        json!({"subresource": sub.name, "responseKind": shown, "verbs": sub.verbs})
     };
     if !row.subresources.is_empty() {
         entry["subresources"] = row.subresources.iter().map(beneath).collect();

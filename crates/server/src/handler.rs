@@ -60,9 +60,12 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
             Ok(if packs { pack::packed(answer).await } else { answer })
         }
         Route::Resource(resource, _) if relay::is_relayed(&resource) => {
-            // Compat: a stream into a container changes something, whichever method opens it.
-            let verb = if resource.subresource.as_deref() == Some("log") { Verb::Get } else { Verb::Create };
+            let verb = method::verb(request.method(), &resource, false).unwrap_or(Verb::Create);
             door.authorize(&user, &resource, verb, None)?;
+            // Compat: a stream into a container changes something, whichever method opens it.
+            if resource.subresource.as_deref() != Some("log") && verb != Verb::Create {
+                door.authorize(&user, &resource, Verb::Create, None)?;
+            }
             if let Some(options) = relay::options(&resource, request.uri().query()) {
                 door.config.registry.connect(&user, &resource, options).await?;
             }

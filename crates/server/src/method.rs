@@ -47,7 +47,10 @@ fn verbs<'a>(row: &'a Resource, path: &ResourcePath) -> Option<Vec<&'a str>> {
         (None, _) if everywhere => row.verbs.contains(&"list").then(|| of(&["list", "watch"])),
         (None, _) => Some(of(&["create", "list", "watch", "deletecollection"])),
         (Some(_), _) if everywhere => None,
-        (Some(_), None) => Some(of(&["get", "watch", "update", "patch", "delete"])),
+        (Some(_), None) => {
+            let verbs = of(&["get", "watch", "update", "patch", "delete"]);
+            (!verbs.is_empty()).then_some(verbs)
+        }
         (Some(_), Some(name)) => row.subresource(name).map(|subresource| subresource.verbs.to_vec()),
     }
 }
@@ -79,6 +82,7 @@ mod tests {
         code(Method::GET, "/api/v1/namespaces/a/nodes", 404);
         code(Method::GET, "/api/v1/bindings", 404);
         code(Method::GET, "/api/v1/namespaces/a/bindings", 405);
+        code(Method::GET, "/api/v1/namespaces/a/bindings/a", 404);
         code(Method::DELETE, "/api/v1/namespaces", 405);
     }
 }

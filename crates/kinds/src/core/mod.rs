@@ -50,7 +50,7 @@ pub(crate) fn all() -> Vec<Resource> {
         }),
         cluster(Resource {
             columns: node::COLUMNS,
-            subresources: &[PROXY, STATUS],
+            subresources: NODE_SUBRESOURCES,
             rules: &node::Node,
             ..own("Node", "nodes", "node", &["no"])
         }),
@@ -101,7 +101,7 @@ pub(crate) fn all() -> Vec<Resource> {
         Resource {
             categories: &["all"],
             columns: service::COLUMNS,
-            subresources: &[PROXY, STATUS],
+            subresources: SERVICE_SUBRESOURCES,
             rules: &service::Service,
             ..own("Service", "services", "service", &["svc"])
         },
@@ -110,7 +110,15 @@ pub(crate) fn all() -> Vec<Resource> {
 
 /// Verbs of a path that leads elsewhere.
 const RELAY: &[&str] = &["create", "delete", "get", "patch", "update"];
-const PROXY: Subresource = Subresource { name: "proxy", kind: None, verbs: RELAY };
+
+/// What leads to a server behind the object.
+const fn proxy(kind: &'static str) -> Subresource {
+    Subresource { name: "proxy", kind: Some(("", "v1", kind)), verbs: RELAY }
+}
+
+const NODE_SUBRESOURCES: &[Subresource] = &[proxy("NodeProxyOptions"), STATUS];
+
+const SERVICE_SUBRESOURCES: &[Subresource] = &[proxy("ServiceProxyOptions"), STATUS];
 
 const POD_SUBRESOURCES: &[Subresource] = &[
     Subresource { name: "attach", kind: Some(("", "v1", "PodAttachOptions")), verbs: &["create", "get"] },
@@ -120,7 +128,7 @@ const POD_SUBRESOURCES: &[Subresource] = &[
     Subresource { name: "exec", kind: Some(("", "v1", "PodExecOptions")), verbs: &["create", "get"] },
     Subresource { name: "log", kind: None, verbs: &["get"] },
     Subresource { name: "portforward", kind: Some(("", "v1", "PodPortForwardOptions")), verbs: &["create", "get"] },
-    PROXY,
+    proxy("PodProxyOptions"),
     Subresource { name: "resize", kind: None, verbs: READ_WRITE },
     STATUS,
 ];

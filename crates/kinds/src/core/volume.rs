@@ -1,5 +1,6 @@
 //! PersistentVolume and PersistentVolumeClaim.
 
+use meta::Quantity;
 use meta::field::{Error, Errors, Path};
 use serde_json::{Value, json};
 
@@ -45,14 +46,44 @@ fn modes(object: &Value, pointer: &str) -> Value {
     json!(items(object, pointer).iter().map(short).collect::<Vec<_>>().join(","))
 }
 
-fn check_modes(object: &Value, path: &Path) -> Errors {
+fn check_modes(spec: &Value, path: &Path) -> Errors {
     const KNOWN: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    let given = items(object, "/spec/accessModes");
+    let given = items(spec, "/accessModes");
     if given.is_empty() {
         return vec![Error::required(path, "at least 1 access mode is required")];
     }
     let unknown = given.iter().filter(|mode| !KNOWN.contains(&mode.as_str().unwrap_or_default()));
     unknown.map(|mode| Error::not_supported(path, mode.clone(), &KNOWN)).collect()
+}
+
+/// What is wrong with what a claim asks for.
+pub(crate) fn check_claim(spec: &Value, path: &Path) -> Errors {
+    let modes = path.child("accessModes");
+    let mut errors = check_modes(spec, &modes);
+    let alone = items(spec, "/accessModes").iter().any(|mode| mode == "ReadWriteOncePod");
+    if alone && items(spec, "/accessModes").iter().any(|mode| mode != "ReadWriteOncePod") {
+        errors.push(Error::forbidden(&modes, "may not use ReadWriteOncePod with other access modes"));
+    }
+    let storage = path.child("resources").key("storage");
+    match spec.pointer("/resources/requests/storage").and_then(Value::as_str) {
+        None => errors.push(Error::required(&storage, "")),
+        Some(size) if size.parse::<Quantity>().is_ok_and(|size| size.is_zero() || size.is_negative()) => {
+            errors.push(Error::invalid(&storage, size, "must be greater than zero"));
+        }
+        Some(_) => {}
+    }
+    for field in ["storageClassName", "volumeAttributesClassName"] {
+        let name = text(spec, &format!("/{field}"));
+        if !name.is_empty() {
+            let wrong = crate::names::subdomain(name);
+            errors.extend(wrong.iter().map(|rule| Error::invalid(&path.child(field), name, rule)));
+        }
+    }
+    let mode = text(spec, "/volumeMode");
+    if !matches!(mode, "" | "Block" | "Filesystem") {
+        errors.push(Error::not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]));
+    }
+    errors
 }
 
 fn phase_or_terminating(object: &Value) -> Value {
@@ -78,7 +109,7 @@ impl Rules for Volume {
 
     fn validate(&self, object: &Value, _: &Settings) -> Errors {
         let spec = Path::new("spec");
-        let mut errors = check_modes(object, &spec.child("accessModes"));
+        let mut errors = check_modes(&object["spec"], &spec.child("accessModes"));
         if object.pointer("/spec/capacity/storage").is_none() {
             errors.push(Error::required(&spec.child("capacity"), ""));
         }
@@ -142,12 +173,7 @@ impl Rules for Claim {
     }
 
     fn validate(&self, object: &Value, _: &Settings) -> Errors {
-        let spec = Path::new("spec");
-        let mut errors = check_modes(object, &spec.child("accessModes"));
-        if object.pointer("/spec/resources/requests/storage").is_none() {
-            errors.push(Error::required(&spec.child("resources").key("storage"), ""));
-        }
-        errors
+        check_claim(&object["spec"], &Path::new("spec"))
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {

@@ -144,9 +144,10 @@ impl<'a> Parser<'a> {
             return found(&open, " expected: '('");
         }
         match self.peek() {
+            // Compat: nothing in the parentheses is one empty value.
             Token::Sign(")") => {
                 self.next += 1;
-                return Ok(Vec::new());
+                return Ok(vec![String::new()]);
             }
             Token::Word(_) | Token::Sign(",") => {}
             other => return found(&other, ", expected: ',', ')' or identifier"),
@@ -199,15 +200,10 @@ fn requirement(key: &str, operator: Operator, values: Vec<String>) -> Result<Req
     let refuse = |place: String, value: &str, why: &str| {
         Err(SelectorError(format!("values{place}: Invalid value: {value}: {why}")))
     };
-    match operator {
-        Operator::In | Operator::NotIn if values.is_empty() => {
-            return refuse(String::new(), "[]", "for 'in', 'notin' operators, values set can't be empty");
-        }
-        Operator::GreaterThan | Operator::LessThan if values.iter().any(|value| value.parse::<i64>().is_err()) => {
-            let why = "for 'Gt', 'Lt' operators, the value must be an integer";
-            return refuse("[0]".to_owned(), &format!("{:?}", values.concat()), why);
-        }
-        _ => {}
+    let compares = matches!(operator, Operator::GreaterThan | Operator::LessThan);
+    if compares && values.iter().any(|value| value.parse::<i64>().is_err()) {
+        let why = "for 'Gt', 'Lt' operators, the value must be an integer";
+        return refuse("[0]".to_owned(), &format!("{:?}", values.concat()), why);
     }
     for (index, value) in values.iter().enumerate().filter(|(_, value)| !value.is_empty()) {
         let why = if value.len() > 63 { "must be no more than 63 bytes" } else { VALUE };
@@ -293,7 +289,6 @@ mod tests {
         };
         check("a b c", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt");
         check("a in", "unable to parse requirement: found '' expected: '('");
-        check("a in ()", "unable to parse requirement: values: Invalid value: []: for 'in', 'notin' operators");
         check("-a=1", "unable to parse requirement: <nil>: Invalid value: \"-a\": name part must consist");
         check("a=..x", "unable to parse requirement: values[0][a]: Invalid value: \"..x\": a valid label");
         check("a,", "found '', expected: identifier after ','");
@@ -309,6 +304,7 @@ mod tests {
         assert_eq!(values("a in (,b)"), ["", "b"]);
         assert_eq!(values("a in (b,)"), ["", "b"]);
         assert_eq!(values("a in (b, c,b)"), ["b", "c"]);
+        assert_eq!(values("a in ()"), [""]);
         assert_eq!(values("a="), [""]);
     }
 

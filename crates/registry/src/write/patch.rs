@@ -4,9 +4,9 @@ use bytes::Bytes;
 use meta::field::{Error, Path};
 use meta::{ApiError, FieldValidation, Gvk, PatchType, Reason, WriteOptions, format_time};
 use schema::Schemas;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::fields::text;
 use super::managed::Writing;
 use super::{Writer, strategic};
 
@@ -26,33 +26,62 @@ impl Writer<'_> {
         options: &WriteOptions,
     ) -> Result<Wanted, ApiError> {
         let mut new = before.clone();
+        let told;
+        let mut shown = None;
         match form {
             PatchType::Json => {
-                json_patch::patch(&mut new, &parse::<json_patch::Patch>(patch)?).map_err(|_| refused())?
+                let read = JsonPatch::read(patch)?;
+                told = read.told;
+                json_patch::patch(&mut new, &read.patch).map_err(|_| refused())?;
             }
-            PatchType::Merge => json_patch::merge(&mut new, &parse(patch)?),
+            PatchType::Merge => {
+                let context = |why| ApiError::bad_request(format!("error decoding patch: {why}"));
+                json_patch::merge(&mut new, &structure(patch).map_err(context)?);
+                told = schema::duplicates(patch);
+            }
             PatchType::StrategicMerge if self.row.custom.is_some() => return Err(no_strategic_merge()),
             PatchType::StrategicMerge => {
                 let schemas = Schemas::builtin();
-                strategic::merge(schemas, schemas.of(&self.row.gvk()), &mut new, parse(patch)?);
+                let patch_value = structure(patch).map_err(ApiError::bad_request)?;
+                told = schema::duplicates(patch);
+                shown = Some(as_go_shows(&patch_value));
+                strategic::merge(schemas, schemas.of(&self.row.gvk()), &mut new, patch_value);
             }
             PatchType::Apply => return self.applied(Some(before), patch, options),
         }
-        self.decoded(new, patch, options.field_validation)
+        let shown = shown.unwrap_or_else(|| new.to_string());
+        self.check_patched_kind(&new, &shown)?;
+        self.decoded(new, shown, told, options.field_validation)
     }
 
-    /// Prunes a patched document by its type.
-    fn decoded(&self, value: Value, patch: &Bytes, validation: FieldValidation) -> Result<Wanted, ApiError> {
-        let invalid = |shown: String, why: &str| {
-            let error = Error::invalid(&Path::new("patch"), shown, why);
-            ApiError::invalid(&Gvk::new("", "", ""), "", &[error])
+    /// Compat: a patch that makes another kind of an object is refused as one that can't be decoded.
+    fn check_patched_kind(&self, new: &Value, shown: &str) -> Result<(), ApiError> {
+        let (gvk, text) = (self.row.gvk(), |name: &str| new.get(name).and_then(Value::as_str).unwrap_or_default());
+        let (kind, version) = (text("kind"), text("apiVersion"));
+        if self.row.custom.is_some() || (kind == gvk.kind && version == gvk.api_version()) {
+            return Ok(());
+        }
+        let why =
+            format!("no kind {kind:?} is registered for version {version:?} in scheme \"pkg/runtime/scheme.go:111\"");
+        Err(invalid_patch(shown.to_owned(), &why))
+    }
+
+    /// Prunes a patched document by its type; `told` is what the patch itself has twice or without meaning.
+    fn decoded(
+        &self,
+        value: Value,
+        shown: String,
+        told: Vec<String>,
+        validation: FieldValidation,
+    ) -> Result<Wanted, ApiError> {
+        let (value, errors) = match self.typed(value) {
+            Ok(typed) => typed,
+            Err(why) => return Err(invalid_patch(shown, &why)),
         };
-        let json = value.to_string();
-        let (value, errors) =
-            self.typed(value).map_err(|why| invalid(String::from_utf8_lossy(patch).into_owned(), &why))?;
+        let errors: Vec<String> = told.into_iter().chain(errors).collect();
         match validation {
             FieldValidation::Strict if !errors.is_empty() => {
-                Err(invalid(json, &format!("strict decoding error: {}", errors.join(", "))))
+                Err(invalid_patch(shown, &format!("strict decoding error: {}", errors.join(", "))))
             }
             FieldValidation::Strict | FieldValidation::Ignore => Ok(Wanted { value, warnings: Vec::new() }),
             FieldValidation::Warn => Ok(Wanted { value, warnings: errors }),
@@ -84,41 +113,62 @@ impl Writer<'_> {
             return Err(ApiError::invalid(&Gvk::new("meta.k8s.io", "", "PatchOptions"), "", &[error]));
         }
         // As it was sent: what a decoder fills in is not what the writer wants.
-        let given = &mut parse::<Value>(patch)?;
+        let context = |why| {
+            ApiError::bad_request(format!("error decoding YAML: error unmarshaling JSON: while decoding JSON: {why}"))
+        };
+        let given = &mut structure(patch).map_err(context)?;
         if given.pointer("/metadata/managedFields").is_some() {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
-        self.check_kind(given)?;
+        self.check_applied_kind(given)?;
+        self.check_declared(given)?;
         self.check_name(given)?;
         self.place(given)?;
-        self.check_declared(given)?;
         let now = format_time(self.registry.clock.now());
         let applied =
             self.writing(&now, options, |writing| writing.apply(before.unwrap_or(&Value::Null), given, options.force))?;
-        let mut wanted = self.decoded(applied, patch, options.field_validation)?;
+        let shown = applied.to_string();
+        let mut wanted = self.decoded(applied, shown, Vec::new(), options.field_validation)?;
         self.row.rules().default(&mut wanted.value);
         Ok(wanted)
     }
 
-    /// Compat: what is applied may only have fields that the schema of a custom resource names, whatever the validation.
+    /// What is applied says itself what it is.
+    fn check_applied_kind(&self, given: &Value) -> Result<(), ApiError> {
+        let (kind, version) = (text(given, "/kind"), text(given, "/apiVersion"));
+        let gvk = self.row.gvk();
+        if kind == gvk.kind && version == gvk.api_version() {
+            return Ok(());
+        }
+        let version = if version.contains('/') { version.to_owned() } else { format!("/{version}") };
+        Err(ApiError::bad_request(format!("invalid object type: {version}, Kind={kind}")))
+    }
+
+    /// Compat: what is applied may only have fields that the schema names, whatever the validation.
     fn check_declared(&self, given: &Value) -> Result<(), ApiError> {
-        let Some(custom) = &self.row.custom else { return Ok(()) };
-        let decoded = custom.decode_value(given.clone());
+        let errors = match &self.row.custom {
+            Some(custom) => custom.decode_value(given.clone()).errors,
+            None => {
+                let schemas = Schemas::builtin();
+                let Some(ty) = schemas.of(&self.row.gvk()) else { return Ok(()) };
+                // What has another type is told when the whole object is decoded.
+                schema::decode_value(schemas, ty, given.clone()).map(|decoded| decoded.errors).unwrap_or_default()
+            }
+        };
         let name =
             |error: &String| error.split('"').nth(1).map(|path| format!(".{path}: field not declared in schema"));
         let unknown: Vec<String> =
-            decoded.errors.iter().filter(|error| error.starts_with("unknown")).filter_map(name).collect();
+            errors.iter().filter(|error| error.starts_with("unknown")).filter_map(name).collect();
         let list = match unknown.as_slice() {
             [] => return Ok(()),
             [one] => one.clone(),
             many => format!("errors:\n  {}", many.join("\n  ")),
         };
-        let (namespace, gvk) = (self.namespace, self.row.gvk());
+        let (namespace, gvk) = (text(given, "/metadata/namespace"), self.row.gvk());
+        let version = if gvk.group.is_empty() { format!("/{}", gvk.version) } else { gvk.api_version() };
         let text = format!(
-            "failed to create typed patch object ({namespace}/{}; {}, Kind={}): {list}",
-            self.name,
-            gvk.api_version(),
-            gvk.kind
+            "failed to create typed patch object ({namespace}/{}; {version}, Kind={}): {list}",
+            self.name, gvk.kind
         );
         Err(ApiError { code: Some(500), ..ApiError::new(Reason::Unknown, text) })
     }
@@ -149,8 +199,88 @@ impl Writer<'_> {
     }
 }
 
-fn parse<T: DeserializeOwned>(patch: &Bytes) -> Result<T, ApiError> {
-    serde_json::from_slice(patch).map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))
+/// A JSON patch that was read.
+struct JsonPatch {
+    patch: json_patch::Patch,
+    /// What it has twice, or without meaning.
+    told: Vec<String>,
+}
+
+impl JsonPatch {
+    /// Operations that a patch may have.
+    const MAX: usize = 10_000;
+
+    fn read(bytes: &Bytes) -> Result<Self, ApiError> {
+        let bad = |why: String| ApiError::bad_request(format!("error decoding patch: {why}"));
+        let value = parse(bytes).map_err(bad)?;
+        let Value::Array(operations) = &value else {
+            let target = "Go value of type []handlers.jsonPatchOp";
+            return Err(bad(format!("json: cannot unmarshal {} into {target}", type_name(&value))));
+        };
+        if operations.len() > Self::MAX {
+            let text = format!(
+                "Request entity too large: The allowed maximum operations in a JSON patch is {}, got {}",
+                Self::MAX,
+                operations.len()
+            );
+            return Err(ApiError::new(Reason::RequestEntityTooLarge, text));
+        }
+        let mut told: Vec<String> =
+            schema::duplicates(bytes).into_iter().map(|error| format!("json patch {error}")).collect();
+        for (index, operation) in operations.iter().enumerate() {
+            let names = operation.as_object().into_iter().flat_map(|fields| fields.keys());
+            let unknown = names.filter(|name| !matches!(name.as_str(), "op" | "path" | "from" | "value"));
+            told.extend(unknown.map(|name| format!("json patch unknown field \"[{index}].{name}\"")));
+        }
+        Ok(Self { patch: serde_json::from_value(value).map_err(|_| refused())?, told })
+    }
+}
+
+fn parse(bytes: &Bytes) -> Result<Value, String> {
+    serde_json::from_slice(bytes).map_err(|error| schema::json_error(bytes).unwrap_or_else(|| error.to_string()))
+}
+
+/// A document that must be a structure.
+fn structure(bytes: &Bytes) -> Result<Value, String> {
+    match parse(bytes)? {
+        value @ Value::Object(_) => Ok(value),
+        Value::Null => Ok(Value::Object(serde_json::Map::new())),
+        other => {
+            Err(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", type_name(&other)))
+        }
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+/// A document as Go prints it: `map[a:1 b:[x y]]`.
+fn as_go_shows(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(list) => format!("[{}]", list.iter().map(as_go_shows).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let sorted: std::collections::BTreeMap<_, _> = fields.iter().collect();
+            let fields: Vec<String> =
+                sorted.into_iter().map(|(name, value)| format!("{name}:{}", as_go_shows(value))).collect();
+            format!("map[{}]", fields.join(" "))
+        }
+    }
+}
+
+fn invalid_patch(shown: String, why: &str) -> ApiError {
+    let error = Error::invalid(&Path::new("patch"), shown, why);
+    ApiError::invalid(&Gvk::new("", "", ""), "", &[error])
 }
 
 /// Compat: how lists of custom resources merge is only known to server-side apply.

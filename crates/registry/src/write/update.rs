@@ -60,6 +60,9 @@ const NEEDS_REVISION: &[(&str, &str)] = &[
 impl Writer<'_> {
     /// Changes an object.
     pub(crate) async fn update(&self, source: Source, options: &WriteOptions) -> Result<Reply, ApiError> {
+        if let Source::Replace(object) = &source {
+            self.check_name(object)?;
+        }
         for _ in 0..ATTEMPTS {
             let Some(old) = self.storage.get(&self.key(self.name)) else {
                 return self.update_missing(source, options).await;
@@ -77,12 +80,16 @@ impl Writer<'_> {
     async fn update_missing(&self, source: Source, options: &WriteOptions) -> Result<Reply, ApiError> {
         let may_create = CREATE_ON_UPDATE.contains(&(self.row.group, self.row.plural)) && self.subresource.is_empty();
         match source {
-            Source::Replace(object) if may_create => {
-                self.check_name(&object)?;
-                self.create(object, options).await
-            }
+            Source::Replace(object) if may_create => self.create(object, options).await,
             Source::Patch(PatchType::Apply, patch) if self.subresource.is_empty() => {
                 let wanted = self.applied(None, &patch, options)?;
+                let uid = text(&wanted.value, "/metadata/uid");
+                if !uid.is_empty() {
+                    let why = format!(
+                        "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+                    );
+                    return Err(ApiError::conflict(&self.row.gvr(), self.name, &why));
+                }
                 self.create_managed(wanted, options).await
             }
             Source::Replace(_) | Source::Patch(..) => Err(self.not_found(self.name)),
@@ -157,6 +164,10 @@ impl Writer<'_> {
         let uid = text(new, "/metadata/uid");
         if !uid.is_empty() && uid != old.metadata.uid {
             let own = &old.metadata.uid;
+            if matches!(source, Source::Patch(..)) {
+                let error = Error::invalid(&Path::new("metadata").child("uid"), uid, "field is immutable");
+                return Err(ApiError::invalid(&self.row.gvk(), self.name, &[error]));
+            }
             let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
             return Err(ApiError::conflict(&gvr, self.name, &why));
         }
