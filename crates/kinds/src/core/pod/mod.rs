@@ -6,7 +6,7 @@ mod resize;
 mod row;
 mod validation;
 
-use meta::field::Errors;
+use meta::field::{Error, Errors, Path};
 use serde_json::{Value, json};
 
 use crate::field::{self, items, number, text};
@@ -44,7 +44,12 @@ impl Rules for Pod {
     }
 
     fn validate(&self, object: &Value, settings: &Settings) -> Errors {
-        validation::pod(object, settings)
+        let mut errors = validation::pod(object, settings);
+        if !items(object, "/spec/ephemeralContainers").is_empty() {
+            let path = Path::new("spec").child("ephemeralContainers");
+            errors.push(Error::forbidden(&path, "cannot be set on create"));
+        }
+        errors
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {

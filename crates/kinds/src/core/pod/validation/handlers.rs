@@ -15,10 +15,6 @@ impl Check<'_> {
                 self.handler(&lifecycle[hook], spec, &path.child(hook));
             }
         }
-        if !text(lifecycle, "/stopSignal").is_empty() && text(spec, "/os/name").is_empty() {
-            let why = "may not be set for containers with empty `spec.os.name`";
-            self.say(Error::forbidden(&path.child("stopSignal"), why));
-        }
     }
 
     pub(super) fn probes(&mut self, container: &Value, spec: &Value, path: &Path) {
