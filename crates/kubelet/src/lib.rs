@@ -37,6 +37,7 @@ mod resize;
 mod security;
 mod serve;
 mod spdy;
+mod spdy_stream;
 mod status;
 mod steps;
 mod stream;

@@ -1,4 +1,4 @@
-//! `exec` and `attach` over WebSockets: the subprotocols `channel.k8s.io`, `v4.channel.k8s.io` and `v5.channel.k8s.io`, in
+//! `exec` and `attach`, over SPDY or over WebSockets: the subprotocols `channel.k8s.io`, `v4.channel.k8s.io` and `v5.channel.k8s.io`, in
 //! which the first byte of each message names its stream.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use meta::ApiError;
+use meta::{ApiError, Reason};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -20,6 +20,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::spdy_stream;
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -93,6 +95,9 @@ pub(crate) fn upgrade(
     wanted: Wanted,
     request: Request<Incoming>,
 ) -> Result<Response<()>, ApiError> {
+    if let Some(version) = spdy_stream::Version::of(request.headers()) {
+        return upgrade_to_spdy(runtime, id, wanted, version, request);
+    }
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let key = header("sec-websocket-key").to_owned();
     let agreed = negotiate(request.headers()).filter(|_| !key.is_empty());
@@ -124,13 +129,39 @@ pub(crate) fn upgrade(
     Ok(response)
 }
 
+fn upgrade_to_spdy(
+    runtime: Arc<dyn Runtime>,
+    id: String,
+    wanted: Wanted,
+    version: Option<spdy_stream::Version>,
+    request: Request<Incoming>,
+) -> Result<Response<()>, ApiError> {
+    let text = "unable to upgrade: SPDY/3.1 with v4.channel.k8s.io, v3 or v2.channel.k8s.io is needed";
+    let version = version.ok_or_else(|| ApiError::new(Reason::Forbidden, text))?;
+    let mut response = Response::new(());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    version.accept(response.headers_mut());
+    tokio::spawn(async move {
+        match hyper::upgrade::on(request).await {
+            Ok(upgraded) => spdy_stream::serve(&*runtime, &id, wanted, version, TokioIo::new(upgraded)).await,
+            Err(error) => tracing::debug!(%error, "upgrade a connection to SPDY"),
+        }
+    });
+    Ok(response)
+}
+
 impl Wanted {
+    /// Which of standard input, output and error it has.
+    pub(crate) fn streams(&self) -> [bool; 3] {
+        match self {
+            Self::Exec(config) => [config.stdin, config.stdout, config.stderr],
+            Self::Attach { stdin, stdout, stderr } => [*stdin, *stdout, *stderr],
+        }
+    }
+
     /// The first output stream there is.
     fn first_output(&self) -> u8 {
-        let (stdout, stderr) = match self {
-            Self::Exec(config) => (config.stdout, config.stderr),
-            Self::Attach { stdout, stderr, .. } => (*stdout, *stderr),
-        };
+        let [_, stdout, stderr] = self.streams();
         match (stdout, stderr) {
             (true, _) => STDOUT,
             (false, true) => STDERR,
@@ -246,7 +277,7 @@ where
     }
 }
 
-fn resize(resizer: Option<&Resizer>, data: &[u8]) {
+pub(crate) fn resize(resizer: Option<&Resizer>, data: &[u8]) {
     if let (Some(resizer), Some((columns, rows))) = (resizer, size(data))
         && let Err(error) = resizer.resize(columns, rows)
     {
@@ -261,7 +292,7 @@ fn size(data: &[u8]) -> Option<(u16, u16)> {
     Some((number("Width")?, number("Height")?))
 }
 
-fn success_or_code(status: ExitStatus) -> Value {
+pub(crate) fn success_or_code(status: ExitStatus) -> Value {
     if status.code == 0 {
         return json!({"metadata": {}, "status": "Success"});
     }
@@ -273,7 +304,7 @@ fn success_or_code(status: ExitStatus) -> Value {
     })
 }
 
-fn failure(message: &str) -> Value {
+pub(crate) fn failure(message: &str) -> Value {
     json!({
         "metadata": {}, "status": "Failure", "reason": "InternalError", "code": 500,
         "message": format!("Internal error occurred: {message}"),
