@@ -4,6 +4,7 @@
 //! the rules of [`client::Controller`]. They know neither the server nor the nodes' insides.
 
 mod admission_policies;
+mod certificates;
 mod cron_job;
 mod custom_resources;
 mod disrupted;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex};
 use client::{Client, Controller, Informer, Recorder};
 use meta::Gvr;
 
+pub use certificates::Sign;
 pub use volumes::PROVISIONER;
 
 /// What controllers are made with.
@@ -43,6 +45,8 @@ pub struct Context {
     pub clock: Arc<dyn meta::Clock>,
     /// The cluster's authority, PEM: what pods check the API server by.
     pub root_ca: String,
+    /// The cluster's signers.
+    pub sign: Sign,
     /// Tells every namespaced resource that can be listed and deleted, custom ones included, as it is now.
     pub namespaced: Arc<dyn Fn() -> Vec<Gvr> + Send + Sync>,
     /// Every resource that can be followed and deleted, custom ones included, as they come and go.
@@ -108,6 +112,15 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
             folder: context.volumes.clone(),
         }),
     ];
+    all.push(Arc::new(certificates::Certificates {
+        client: writer("certificate-controller"),
+        clock: Arc::clone(&context.clock),
+        requests: Informer::new(
+            context.reader.clone(),
+            Gvr::new("certificates.k8s.io", "v1", "certificatesigningrequests"),
+        ),
+        sign: Arc::clone(&context.sign),
+    }));
     all.extend(services::all(context, &pods));
     all.extend(workload::all(context, &pods, &nodes));
     all.extend(node_life(context, &pods, &nodes));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::age;
 use crate::field::{self, text};
 use crate::plain::{AGE, Desired, NAME, STATUS, cell, column, name, resource};
-use crate::resource::{Column, Resource, Rules};
+use crate::resource::{Column, Part, Resource, Rules};
 
 /// The groups' resources.
 pub(crate) fn all() -> Vec<Resource> {
@@ -23,7 +23,8 @@ pub(crate) fn all() -> Vec<Resource> {
         Resource {
             short_names: &["pdb"],
             subresources: &[STATUS],
-            rules: &Desired,
+            columns: BUDGET,
+            rules: &DisruptionBudget,
             ..resource("policy", "PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget")
         },
         cluster(Resource {
@@ -42,6 +43,36 @@ struct Lease;
 impl Rules for Lease {
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         vec![name(object), cell(object, "/spec/holderIdentity", ""), age::of(object, now)]
+    }
+}
+
+const BUDGET: &[Column] = &[
+    NAME,
+    column("Min Available", "string"),
+    column("Max Unavailable", "string"),
+    column("Allowed Disruptions", "integer"),
+    AGE,
+];
+
+struct DisruptionBudget;
+
+impl Rules for DisruptionBudget {
+    fn prepare_create(&self, object: &mut Value) {
+        Desired.prepare_create(object);
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {
+        Desired.prepare_update(new, old, part);
+    }
+
+    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+        let bound = |field: &str| match &object["spec"][field] {
+            Value::String(text) => json!(text),
+            Value::Number(number) => json!(number.to_string()),
+            _ => json!("N/A"),
+        };
+        let allowed = field::number(object, "/status/disruptionsAllowed").unwrap_or(0);
+        vec![name(object), bound("minAvailable"), bound("maxUnavailable"), json!(allowed), age::of(object, now)]
     }
 }
 

@@ -71,7 +71,8 @@ wait
 kubectl describe pod web
 
 ## describe-others
-kubectl describe configmap/settings service/web pvc/data role/reader rolebinding/reader serviceaccount/default namespace/clients | grep -v -e Endpoints -e "^IP"
+kubectl describe configmap/settings | sort
+kubectl describe service/web pvc/data role/reader rolebinding/reader serviceaccount/default namespace/clients | grep -v -e Endpoints -e "^IP" -e "^Events" -e "^  Type " -e "^  ---- " -e ProvisioningFailed
 
 ## logs
 kubectl logs web
@@ -259,9 +260,9 @@ timeout 5 kubectl attach talker 2>/dev/null | head -1
 
 ## copy
 echo carried >carried.txt
-kubectl cp carried.txt web:/scratch/carried.txt
+kubectl cp carried.txt web:/scratch/carried.txt 2>/dev/null
 kubectl exec web -- cat /scratch/carried.txt
-kubectl cp web:/scratch/carried.txt back.txt
+kubectl cp web:/scratch/carried.txt back.txt 2>/dev/null
 cat back.txt
 
 ## port-forward

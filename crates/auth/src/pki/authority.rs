@@ -20,7 +20,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// How long what it issues is valid.
-const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(super) const LEAF_LIFE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a certificate is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +103,10 @@ impl Authority {
     /// Its own certificate.
     pub fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
+    }
+
+    pub(super) fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
     }
 
     /// A new key with a certificate, valid for a year.

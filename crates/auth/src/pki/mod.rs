@@ -5,6 +5,7 @@
 
 mod authority;
 mod files;
+mod sign;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use jiff::Timestamp;
 use rcgen::KeyPair;
 
 pub use authority::{Authority, Leaf, Purpose};
+pub use sign::SigningRequest;
 
 /// Certificates or keys that cannot be read or made.
 #[derive(Debug, thiserror::Error)]

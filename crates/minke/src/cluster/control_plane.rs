@@ -168,6 +168,7 @@ impl ControlPlane {
             api_server: self.client(UserInfo::new("system:apiserver", &["system:masters"])),
             clock: Arc::clone(&self.clock),
             root_ca: self.pki.cluster.certificate_pem().to_owned(),
+            sign: super::signers::sign(&self.pki, &self.clock),
             namespaced: Arc::new(move || {
                 registry.resources().iter().filter(deletable).map(kinds::Resource::gvr).collect()
             }),

@@ -11,6 +11,7 @@ mod node;
 mod objects;
 mod places;
 mod service;
+mod signers;
 
 use std::convert::Infallible;
 use std::sync::Arc;
