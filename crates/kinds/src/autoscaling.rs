@@ -88,6 +88,10 @@ impl Rules for Autoscaler {
         object["spec"]["metrics"] = json!(metrics);
     }
 
+    fn is_other_version(&self) -> bool {
+        self.old
+    }
+
     fn in_own_form(&self, object: &mut Value) {
         if !self.old {
             return;

@@ -155,6 +155,11 @@ pub trait Rules: Send + Sync {
     /// Back from the stored form.
     fn in_own_form(&self, _object: &mut Value) {}
 
+    /// Whether this is a version of a kind that is stored in another version's form.
+    fn is_other_version(&self) -> bool {
+        false
+    }
+
     /// The names that field selectors may ask for, besides metadata.name and metadata.namespace.
     fn selectable(&self) -> &'static [&'static str] {
         &[]

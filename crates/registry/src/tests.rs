@@ -93,12 +93,13 @@ impl Fixture {
             row("Namespace", "namespaces", false, &Plain { grace: None }),
             row("ResourceQuota", "resourcequotas", true, &Plain { grace: None }),
         ];
+        let autoscalers = kinds::all().into_iter().filter(|row| row.group == "autoscaling").cloned();
         let registry = Registry::open(RegistryConfig {
             store: Arc::new(store::Memory::new(Arc::new(|| SystemTime::UNIX_EPOCH))),
             clock: clock.clone(),
             settings: Settings { allow_privileged: true },
             admission: Vec::new(),
-            resources: Resources::new(rows),
+            resources: Resources::new(rows.into_iter().chain(autoscalers)),
             converter: Arc::new(NoConversion),
         })
         .await

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::registry::Registry;
 use crate::watch::WatchStream;
 
-/// Whether a built-in resource's objects are stored as another one's.
+/// Whether a built-in resource's objects are stored as another one's, or as another version's.
 pub(crate) fn is_view(row: &Resource) -> bool {
-    row.storage != (row.group, row.plural)
+    row.storage != (row.group, row.plural) || row.rules().is_other_version()
 }
 
 /// Whether a stored object may look otherwise than its resource shows it.

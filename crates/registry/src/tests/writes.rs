@@ -202,3 +202,25 @@ async fn patches_of_all_forms_change_an_object() {
     let wrong = json!([{"op": "remove", "path": "/data/x"}]);
     assert_eq!(patch(PatchType::Json, "you", wrong).await.expect_err("no such field").code(), 422);
 }
+
+#[tokio::test]
+async fn a_kind_in_two_versions_is_shown_in_each() {
+    let cluster = Fixture::new().await;
+    let gvr = |version: &str| Gvr::new("autoscaling", version, "horizontalpodautoscalers");
+    let target = json!({"kind": "Deployment", "name": "a", "apiVersion": "apps/v1"});
+    let object = json!({"kind": "HorizontalPodAutoscaler", "apiVersion": "autoscaling/v1", "metadata": {"name": "a"},
+        "spec": {"maxReplicas": 3, "targetCPUUtilizationPercentage": 50, "scaleTargetRef": target}});
+    let create = Call::Create { object, options: WriteOptions::default() };
+    let made = cluster.object(&ResourcePath::collection(gvr("v1"), "default"), create).await.expect("it is made");
+    assert_eq!(made["apiVersion"], "autoscaling/v1");
+    for (version, pointer) in
+        [("v1", "/spec/targetCPUUtilizationPercentage"), ("v2", "/spec/metrics/0/resource/target/averageUtilization")]
+    {
+        let path = ResourcePath::object(gvr(version), "default", "a");
+        let read = cluster.object(&path, Call::Get { resource_version: String::new() }).await.expect("it is read");
+        assert_eq!(
+            (&read["apiVersion"], read.pointer(pointer)),
+            (&json!(format!("autoscaling/{version}")), Some(&json!(50)))
+        );
+    }
+}
