@@ -36,7 +36,10 @@ impl Check<'_> {
         let renamed =
             path.as_str().strip_suffix("gcePersistentDisk").map(|head| Path::new(&format!("{head}persistentDisk")));
         let path = renamed.as_ref().unwrap_or(path);
-        let sound = needed(kind).iter().fold(true, |sound, field| self.require(source, field, path) && sound);
+        let mut sound = true;
+        for field in needed(kind) {
+            sound &= self.require(source, field, path);
+        }
         match kind {
             "nfs" if !text(source, "/path").starts_with('/') => {
                 self.say(Error::invalid(&path.child("path"), text(source, "/path"), "must be an absolute path"));
