@@ -129,7 +129,11 @@ impl Controller for Quotas {
         }
         let gone = source.informer.get(&metadata.key()).is_none_or(|found| found.metadata.uid != metadata.uid);
         let less = match gvr.resource.as_str() {
-            "pods" => matches!(object.field("status.phase"), Some("Succeeded" | "Failed")),
+            // One that was changed may ask for less than it did.
+            "pods" => {
+                let ended = matches!(object.field("status.phase"), Some("Succeeded" | "Failed"));
+                ended || metadata.is_terminating() || metadata.generation > 1
+            }
             "services" | "persistentvolumeclaims" | "resourceclaims" => true,
             _ => false,
         };

@@ -96,7 +96,9 @@ impl Actor {
         self.facts.ips = ips.clone();
         let sandbox = &found.sandbox.sandbox;
         self.sandbox = Some(Sandboxed { id: sandbox.id.clone(), netns: sandbox.netns.clone(), ips });
-        self.observed.sandbox = if found.ready { SandboxPhase::Ready } else { SandboxPhase::Absent };
+        // Where no container was started yet, nobody knows how far the network had come: nothing is lost by another sandbox.
+        let whole = found.ready && (on_host.is_some() || !found.containers.is_empty());
+        self.observed.sandbox = if whole { SandboxPhase::Ready } else { SandboxPhase::Absent };
         for (name, recovered) in found.containers {
             let track = self.tracks.entry(name.clone()).or_default();
             track.next_attempt = recovered.attempt + 1;

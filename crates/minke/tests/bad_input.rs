@@ -34,7 +34,7 @@ fn objects_that_are_wrong_are_refused_in_upstreams_words() -> anyhow::Result<()>
             ("", pod("p", json!({"containers": [container, container]})), 422, "spec.containers[1].name: Duplicate value: \"a\""),
             ("", pod("p", json!({"containers": [container], "restartPolicy": "Maybe"})), 422, "spec.restartPolicy: Unsupported value: \"Maybe\""),
             ("", pod("p", json!({"containers": [{"name": "a", "image": "b", "ports": [{"containerPort": 70000}]}]})), 422, "must be between 1 and 65535, inclusive"),
-            ("", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "p"}}), 400, "must be of type Pod"),
+            ("", json!({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "p"}}), 400, "Node in version \"v1\" cannot be handled as a Pod"),
             ("", json!(["no", "object"]), 400, ""),
         ];
         for (query, object, code, text) in cases {

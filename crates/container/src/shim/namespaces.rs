@@ -132,19 +132,17 @@ pub(super) fn pod_init(folder: &Path) -> Result<u32> {
     let prepared = bare_root(folder, "mode=0555,size=0,nr_inodes=1").is_ok()
         && rustix::io::write(&ready_write, b"+").is_ok()
         && drop_everything();
-    // SAFETY: the process keeps nothing but its three null descriptors; sigset and signal calls touch only itself.
+    // SAFETY: the process keeps nothing but its three null descriptors; the signal's disposition is its own.
     unsafe {
         libc::close_range(3, libc::c_uint::MAX, 0);
         if !prepared {
             libc::_exit(1);
         }
         libc::prctl(libc::PR_SET_NAME, c"pause".as_ptr());
-        let mut child_signal: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut child_signal);
-        libc::sigaddset(&mut child_signal, libc::SIGCHLD);
+        // Who ignores the end of its children leaves no zombies: the kernel reaps them.
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
         loop {
-            libc::sigwaitinfo(&child_signal, std::ptr::null_mut());
-            while libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) > 0 {}
+            libc::pause();
         }
     }
 }

@@ -1,3 +1,5 @@
+//! What writes cost, by tables.
+
 use super::*;
 
 const PODS: Counted<'static> = ("", "pods");

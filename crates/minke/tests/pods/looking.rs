@@ -44,8 +44,8 @@ pub(crate) async fn logs_are_cut_as_asked(space: Namespace) -> anyhow::Result<()
 
 pub(crate) async fn logs_are_rotated_and_followed_across_it(space: Namespace) -> anyhow::Result<()> {
     // Some 12 MB beside the prefixes: more than one file takes.
-    let lines = 120_000;
-    let line = "x".repeat(90);
+    let lines = 750;
+    let line = "x".repeat(16_000);
     let script = format!("usleep 300000; yes {line} | head -n {lines}; echo the end; sleep 1");
     let mut pod = pod("p", &[container("a", &script)]);
     pod["spec"]["restartPolicy"] = json!("Never");
