@@ -93,7 +93,7 @@ impl Fixture {
             row("Namespace", "namespaces", false, &Plain { grace: None }),
             row("ResourceQuota", "resourcequotas", true, &Plain { grace: None }),
         ];
-        let autoscalers = kinds::all().into_iter().filter(|row| row.group == "autoscaling").cloned();
+        let autoscalers = kinds::all().iter().filter(|row| row.group == "autoscaling").cloned();
         let registry = Registry::open(RegistryConfig {
             store: Arc::new(store::Memory::new(Arc::new(|| SystemTime::UNIX_EPOCH))),
             clock: clock.clone(),
