@@ -11,6 +11,8 @@ use client::{Client, Controller, Informer, Outcome, ReconcileError, Source};
 use meta::{ApiError, Call, Clock, DeleteOptions, Gvr, ListOptions, Reason, ResourcePath, format_time};
 use serde_json::{Value, json};
 
+use crate::conditions::set;
+
 const CLEANUP: &str = "customresourcecleanup.apiextensions.k8s.io";
 
 /// How long until instances that didn't go at once are looked at again.
@@ -200,20 +202,6 @@ fn copy(target: &mut Value, source: &Value, field: &str) {
         None => {
             target.as_object_mut().map(|target| target.remove(field));
         }
-    }
-}
-
-/// Sets a condition: (type, whether it holds, reason, message).
-fn set(conditions: &mut Vec<Value>, (kind, holds, reason, message): (&str, bool, &str, &str), now: &str) {
-    let status = if holds { "True" } else { "False" };
-    let old = conditions.iter_mut().find(|own| own["type"] == kind);
-    let since =
-        old.as_ref().filter(|old| old["status"] == status).map_or(json!(now), |old| old["lastTransitionTime"].clone());
-    let condition =
-        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since});
-    match old {
-        Some(old) => *old = condition,
-        None => conditions.push(condition),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod admission_policies;
 mod certificates;
+mod conditions;
 mod cron_job;
 mod custom_resources;
 mod disrupted;
@@ -83,6 +84,7 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
         }),
         Arc::new(namespaces::Namespaces {
             client: writer("namespace-controller"),
+            clock: Arc::clone(&context.clock),
             namespaces: namespaces.clone(),
             pods: pods.clone(),
             resources: Arc::clone(&context.namespaced),

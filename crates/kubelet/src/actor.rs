@@ -488,7 +488,12 @@ impl Actor {
     async fn publish(&mut self) {
         self.list();
         self.retry_status = false;
-        if self.unlisted || self.frozen || self.ignored || self.observed.gone {
+        if self.unlisted
+            || self.frozen
+            || self.ignored
+            || self.observed.gone
+            || lifecycle::is_exchanging(&self.observed)
+        {
             return;
         }
         let containers = roles(&self.pod);

@@ -279,6 +279,17 @@ pub(crate) fn is_complete(pod: &Pod, containers: &[(Role, Container)], observed:
     (main.peek().is_some() && main.all(|entry| ended(&entry))) || containers.iter().any(|entry| failed_init(&entry))
 }
 
+/// Whether a container is being exchanged for one of the changed spec: it has ended, and the next one is on its way.
+///
+/// Compat: upstream's kubelet ends and starts in one step, and tells the status when that is done.
+pub(crate) fn is_exchanging(observed: &Observed) -> bool {
+    let between = |seen: &Seen| {
+        seen.again && seen.failed_start.is_none() && matches!(seen.phase, Phase::Exited { .. } | Phase::Starting)
+    };
+    let stays = !observed.deleted && !observed.over && observed.sandbox == SandboxPhase::Ready;
+    stays && observed.containers.values().any(between)
+}
+
 fn plan_containers(
     pod: &Pod,
     containers: &[(Role, Container)],
@@ -421,6 +432,23 @@ mod tests {
             let seen = [("i", exited(0)), ("s", running()), ("a", again), ("b", running())];
             check(&simple(policy), &observed(&seen), &[start("a")]);
         }
+    }
+
+    #[test]
+    fn an_exchange_lasts_from_the_end_to_the_next_start() {
+        let check = |seen: Seen, expected: bool| {
+            let told = format!("{seen:?}");
+            assert_eq!(is_exchanging(&observed(&[("b", running()), ("a", seen)])), expected, "{told}");
+        };
+        let again = |phase: Phase| Seen { phase, again: true, ..Seen::default() };
+        check(again(Phase::Stopping), false);
+        check(again(exited(0).phase), true);
+        check(again(Phase::Starting), true);
+        check(again(Phase::Running), false);
+        check(Seen { failed_start: Some(at(0)), ..again(Phase::Starting) }, false);
+        check(exited(0), false);
+        let deleted = Observed { deleted: true, ..observed(&[("a", again(Phase::Starting))]) };
+        assert!(!is_exchanging(&deleted), "a pod that goes is told of");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! How a pod lives: the order of its containers, restarts, signals, probes, hooks, and what may change while it runs.
 
 use anyhow::{Context, ensure};
-use kube::api::{Patch, PatchParams};
+use futures::{StreamExt, TryStreamExt};
+use kube::api::{Patch, PatchParams, WatchParams};
 use serde_json::{Value, json};
 use testkit::{BUSYBOX_AGAIN, Namespace, container, eventually, pod};
 
@@ -183,12 +184,24 @@ pub(crate) async fn p26_one_containers_image_is_updated_in_place(space: Namespac
         let before = space.start(&pod).await?;
         space.exec(&name, "a", "echo kept > /data/file").await?;
         let patch = json!({"spec": {"containers": [{"name": "a", "image": BUSYBOX_AGAIN}]}});
-        space.pods().patch(&name, &PatchParams::default(), &Patch::Strategic(&patch)).await.context("update")?;
+        let pods = space.pods();
+        let version = before["metadata"]["resourceVersion"].as_str().context("a version")?;
+        let told = pods.watch(&WatchParams::default().fields(&format!("metadata.name={name}")), version).await?;
+        pods.patch(&name, &PatchParams::default(), &Patch::Strategic(&patch)).await.context("update")?;
         let updated = |pod: &Value| {
             let status = &pod["status"]["containerStatuses"][0];
             status["image"] == BUSYBOX_AGAIN && status["state"]["running"].is_object() && testkit::is_ready(pod)
         };
         let after = space.until(&name, "runs the other image", updated).await?;
+        let updates = told.map(|event| anyhow::Ok(serde_json::to_value(event?)?));
+        let mut updates = std::pin::pin!(updates);
+        loop {
+            let event = updates.try_next().await?.context("the watch ended early")?;
+            ensure!(testkit::is_ready(&event["object"]), "nobody sees it between two images: {event}");
+            if updated(&event["object"]) {
+                break;
+            }
+        }
         for kept in ["/metadata/uid", "/status/podIP", "/status/containerStatuses/1/containerID"] {
             ensure!(before.pointer(kept) == after.pointer(kept), "{kept}: {before} {after}");
         }
