@@ -3,12 +3,12 @@
 //! In process the objects are the very ones of the server's cache: holding them costs a pointer each.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
 
 use futures::StreamExt;
 use meta::{ApiError, FieldSelector, Gvr, LabelSelector, ListOptions, Object, ResourcePath, WatchKind, WatchOptions};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +16,6 @@ use crate::api::Client;
 
 /// How long to wait after a failure before the collection is read anew.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// How many changes a slow subscriber may be behind before it is told to look at everything.
-const BACKLOG: usize = 4096;
 
 /// How long [`Informer::catch_up`] waits at most.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -90,14 +87,43 @@ struct Shared {
     objects: RwLock<Objects>,
     /// The revision that the collection has reached; 0 before the first read.
     revision: watch::Sender<u64>,
-    changes: broadcast::Sender<Change>,
+    subscribers: Mutex<Vec<Weak<Mailbox>>>,
     /// Cancelled when nothing is followed any more.
     ended: CancellationToken,
 }
 
-/// An object that came, changed or went; of one that went, its last state.
-#[derive(Clone, Debug)]
-struct Change(Arc<Object>);
+/// What a subscriber has not taken yet: of each object that came, changed or went, the last state.
+#[derive(Debug, Default)]
+struct Mailbox {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+/// In the order of their first change. An object that comes under the name of one that went is another one.
+#[derive(Debug, Default)]
+struct Waiting {
+    objects: Vec<Arc<Object>>,
+    places: HashMap<String, usize>,
+}
+
+impl Mailbox {
+    fn put(&self, object: &Arc<Object>) {
+        let mut waiting = self.waiting.lock().expect("no holder of this lock can panic");
+        match waiting.places.get(&object.metadata.uid).copied() {
+            Some(place) => waiting.objects[place] = Arc::clone(object),
+            None => {
+                let place = waiting.objects.len();
+                waiting.places.insert(object.metadata.uid.clone(), place);
+                waiting.objects.push(Arc::clone(object));
+            }
+        }
+        self.filled.notify_one();
+    }
+
+    fn take(&self) -> Vec<Arc<Object>> {
+        std::mem::take(&mut *self.waiting.lock().expect("no holder of this lock can panic")).objects
+    }
+}
 
 #[derive(Debug)]
 struct Task(JoinHandle<()>);
@@ -112,9 +138,8 @@ impl Drop for Task {
 #[derive(Debug)]
 pub struct Index {
     shared: Arc<Shared>,
-    changes: broadcast::Receiver<Change>,
-    pending: Vec<Arc<Object>>,
-    missed: bool,
+    mailbox: Arc<Mailbox>,
+    pending: std::vec::IntoIter<Arc<Object>>,
 }
 
 impl Informer {
@@ -138,7 +163,7 @@ impl Informer {
             gvr,
             objects: RwLock::new(Objects::new(words)),
             revision: watch::Sender::new(0),
-            changes: broadcast::Sender::new(BACKLOG),
+            subscribers: Mutex::default(),
             ended: CancellationToken::new(),
         });
         let follower = Follower { client, labels, fields, shared: Arc::clone(&shared) };
@@ -238,39 +263,33 @@ impl Informer {
         }
     }
 
-    /// Everything that is there, then every change.
+    /// Everything that is there, then what changes: of each object the newest state that was not taken yet.
     pub fn subscribe(&self) -> Index {
-        let changes = self.shared.changes.subscribe();
-        Index { shared: Arc::clone(&self.shared), changes, pending: self.list(), missed: false }
+        let mailbox = Arc::<Mailbox>::default();
+        let mut subscribers = self.shared.subscribers.lock().expect("no holder of this lock can panic");
+        subscribers.retain(|subscriber| subscriber.strong_count() > 0);
+        subscribers.push(Arc::downgrade(&mailbox));
+        drop(subscribers);
+        Index { shared: Arc::clone(&self.shared), mailbox, pending: self.list().into_iter() }
     }
 }
 
 impl Index {
-    /// The next object that came, changed or went: of one that went, the last state. A subscriber that is too slow sees
-    /// everything again, so that nothing is missed but the objects that went meanwhile. `None` when the informer ended.
+    /// The next object that came, changed or went: of one that went, the last state. However slow a subscriber is, it
+    /// misses no object, only states between. `None` when the informer ended.
     pub async fn next(&mut self) -> Option<Arc<Object>> {
         loop {
-            if let Some(object) = self.pending.pop() {
+            if let Some(object) = self.pending.next() {
                 return Some(object);
             }
-            let change = tokio::select! {
-                change = self.changes.recv() => change,
-                () = self.shared.ended.cancelled() => return None,
-            };
-            match change {
-                Ok(Change(object)) => return Some(object),
-                Err(broadcast::error::RecvError::Lagged(_)) => {
-                    self.pending = self.shared.read().by_key.values().cloned().collect();
-                    self.missed = true;
+            self.pending = self.mailbox.take().into_iter();
+            if self.pending.len() == 0 {
+                tokio::select! {
+                    () = self.mailbox.filled.notified() => {}
+                    () = self.shared.ended.cancelled() => return None,
                 }
-                Err(broadcast::error::RecvError::Closed) => return None,
             }
         }
-    }
-
-    /// Whether objects may have gone without being told, since this was last asked.
-    pub fn has_missed(&mut self) -> bool {
-        std::mem::take(&mut self.missed)
     }
 }
 
@@ -283,9 +302,9 @@ impl Shared {
         self.objects.write().expect("no holder of this lock can panic")
     }
 
-    fn tell(&self, object: Arc<Object>) {
-        // Nobody may be listening.
-        let _ = self.changes.send(Change(object));
+    fn tell(&self, object: &Arc<Object>) {
+        let subscribers = self.subscribers.lock().expect("no holder of this lock can panic");
+        subscribers.iter().filter_map(Weak::upgrade).for_each(|mailbox| mailbox.put(object));
     }
 
     fn reach(&self, revision: u64) {
@@ -299,7 +318,7 @@ impl Shared {
             WatchKind::Deleted => self.write().remove(&object.metadata.key()),
             WatchKind::Bookmark => return self.reach(revision),
         }
-        self.tell(object);
+        self.tell(&object);
         self.reach(revision);
     }
 
@@ -308,13 +327,13 @@ impl Shared {
         let mut fresh = Objects::new(self.read().words);
         items.iter().for_each(|object| fresh.insert(Arc::clone(object)));
         let old = std::mem::replace(&mut *self.write(), fresh);
-        let kept: BTreeSet<String> = items.iter().map(|object| object.metadata.key()).collect();
-        let gone = old.by_key.iter().filter(|(key, _)| !kept.contains(*key)).map(|(_, object)| object);
+        let kept: BTreeSet<&str> = items.iter().map(|object| object.metadata.uid.as_str()).collect();
+        let gone = old.by_key.values().filter(|object| !kept.contains(object.metadata.uid.as_str()));
         let unchanged = |object: &&Arc<Object>| {
             old.by_key.get(&object.metadata.key()).is_some_and(|old| old.revision == object.revision)
         };
         let changed = items.iter().filter(|object| !unchanged(object));
-        gone.chain(changed).for_each(|object| self.tell(Arc::clone(object)));
+        gone.chain(changed).for_each(|object| self.tell(object));
         self.reach(revision.max(1));
     }
 }
@@ -373,6 +392,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use futures::FutureExt;
     use meta::{Call, Reply};
 
     use super::*;
@@ -390,6 +410,47 @@ mod tests {
         async fn watch(&self, _: &ResourcePath, _: WatchOptions) -> Result<WatchStream, ApiError> {
             Err(ApiError::no_such_resource())
         }
+    }
+
+    fn object(name: &str, uid: &str, revision: u64) -> Arc<Object> {
+        let value = serde_json::json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "n", "uid": uid, "resourceVersion": revision.to_string()},
+        });
+        Arc::new(Object::from_value(&value).expect("an object"))
+    }
+
+    #[tokio::test]
+    async fn a_slow_subscriber_gets_the_newest_state_of_each_object() {
+        let informer = Informer::new(Client::new(Nothing), Gvr::new("", "v1", "configmaps"));
+        let mut changes = informer.subscribe();
+        for (kind, object) in [
+            (WatchKind::Added, object("a", "1", 1)),
+            (WatchKind::Added, object("b", "2", 2)),
+            (WatchKind::Modified, object("a", "1", 3)),
+            (WatchKind::Deleted, object("a", "1", 4)),
+            (WatchKind::Added, object("a", "3", 5)),
+        ] {
+            informer.shared.apply(kind, object);
+        }
+        let mut told = Vec::new();
+        while let Some(Some(object)) = changes.next().now_or_never() {
+            told.push((object.metadata.uid.clone(), object.revision));
+        }
+        assert_eq!(told, [("1".to_owned(), 4), ("2".to_owned(), 2), ("3".to_owned(), 5)]);
+    }
+
+    #[tokio::test]
+    async fn a_fresh_list_tells_what_went_and_what_took_its_name() {
+        let informer = Informer::new(Client::new(Nothing), Gvr::new("", "v1", "configmaps"));
+        informer.shared.replace(vec![object("a", "1", 1), object("b", "2", 2)], 2);
+        let mut changes = informer.subscribe();
+        informer.shared.replace(vec![object("a", "3", 3), object("b", "2", 2)], 4);
+        let mut told = Vec::new();
+        while let Some(Some(object)) = changes.next().now_or_never() {
+            told.push(object.metadata.uid.clone());
+        }
+        assert_eq!(told, ["1", "2", "1", "3"], "what was there, then what changed");
     }
 
     #[tokio::test]

@@ -130,11 +130,6 @@ impl Subjects {
         while let Some(Some(namespace)) = self.namespaces.1.next().now_or_never() {
             changed |= self.look_at_namespace(namespace.metadata.name.clone());
         }
-        if self.pods.1.has_missed() | self.namespaces.1.has_missed() {
-            self.known_pods.retain(|key, _| self.pods.0.get(key).is_some());
-            self.known_namespaces.retain(|name, _| self.namespaces.0.get(name).is_some());
-            changed = true;
-        }
         changed
     }
 

@@ -75,8 +75,7 @@ impl Proxy {
             while let Some(Some(slice)) = slices.next().now_or_never() {
                 changed.extend(service_of(&slice));
             }
-            let missed = services.has_missed() | slices.has_missed();
-            if missed || self.zone() != zone {
+            if self.zone() != zone {
                 zone = self.zone();
                 changed.extend(self.services.list().iter().map(|own| own.metadata.key()));
                 changed.extend(self.ports.keys().cloned());
