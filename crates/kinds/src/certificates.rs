@@ -4,11 +4,11 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use meta::UserInfo;
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
 use crate::field::{self, items, number, text};
-use crate::names;
 use crate::plain::{AGE, NAME, READ_WRITE, STATUS, cell, column, name, resource};
 use crate::resource::{Column, Part, Resource, Rules, Settings, Subresource};
 

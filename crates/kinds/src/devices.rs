@@ -197,7 +197,7 @@ fn check_claim(spec: &Value, path: &Path) -> Errors {
         match text(request, "/name") {
             "" => errors.push(Error::required(&at.child("name"), "")),
             name => {
-                errors.extend(crate::names::label(name).iter().map(|why| Error::invalid(&at.child("name"), name, why)));
+                errors.extend(meta::names::label(name).iter().map(|why| Error::invalid(&at.child("name"), name, why)));
                 if requests[..index].iter().any(|before| before["name"] == name) {
                     errors.push(Error::duplicate(&at, name));
                 }

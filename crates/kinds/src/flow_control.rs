@@ -1,11 +1,11 @@
 //! The group `flowcontrol.apiserver.k8s.io`: which requests share a queue, and how many of them run at once.
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
 use crate::field::{self, items, number, text};
-use crate::names;
 use crate::plain::{AGE, NAME, STATUS, cell, column, name, prepare_create, prepare_update, resource};
 use crate::resource::{Column, Part, Resource, Rules, Settings};
 

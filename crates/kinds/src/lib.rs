@@ -19,7 +19,6 @@ mod field;
 mod flow_control;
 mod groups;
 pub mod metadata;
-mod names;
 mod networking;
 mod plain;
 pub mod quota;

@@ -1,10 +1,10 @@
 //! Checks of metadata that every kind shares.
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::Value;
 
 use crate::field;
-use crate::names;
 
 /// All annotations together may have so many bytes.
 const ANNOTATIONS: usize = 256 << 10;

@@ -1,11 +1,11 @@
 //! The group `rbac.authorization.k8s.io`.
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
 use crate::field::{self, items, text};
-use crate::names;
 use crate::plain::{AGE, NAME, column, name, resource, wide};
 use crate::resource::{Column, Part, Resource, Rules, Settings};
 

@@ -130,7 +130,7 @@ pub trait Rules: Send + Sync {
 
     /// What is wrong with an object's name, in upstream's words. By default a name is a DNS subdomain.
     fn validate_name(&self, name: &str) -> Vec<String> {
-        crate::names::subdomain(name)
+        meta::names::subdomain(name)
     }
 
     /// What is wrong with a new object.

@@ -1,10 +1,10 @@
 //! How a webhook is reached, as definitions and webhook configurations say it.
 
 use meta::field::{Error, Errors, Path};
+use meta::names::{label_1035, subdomain};
 use serde_json::{Value, json};
 
 use crate::field::text;
-use crate::names::{label_1035, subdomain};
 
 /// What is wrong with a `clientConfig`.
 pub(crate) fn client_config(config: &Value, path: &Path) -> Errors {

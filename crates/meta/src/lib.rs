@@ -7,6 +7,7 @@ mod call;
 mod clock;
 pub mod field;
 mod gvk;
+pub mod names;
 mod object;
 mod quantity;
 mod schedule;

@@ -9,6 +9,7 @@ use serde::de::DeserializeSeed;
 use serde_json::Value;
 
 pub(crate) use canonical::{complete, settle, zero};
+pub use scalar::go_kind;
 
 use crate::types::{Schemas, TypeId};
 

@@ -13,7 +13,7 @@ mod syntax;
 mod table;
 mod types;
 
-pub use decode::{DecodeError, Decoded, decode, decode_value};
+pub use decode::{DecodeError, Decoded, decode, decode_value, go_kind};
 pub use duplicates::duplicates;
 pub use structural::{Checks, CustomObject, Rule, Structural};
 pub use syntax::json_error;

@@ -1,11 +1,11 @@
 //! What is wrong with expressions in CEL.
 
 use meta::field::{Error, Errors, Path};
+use meta::names::qualified;
 use schema::cel::{Declared, Program};
 use serde_json::Value;
 
 use crate::field::{items, text};
-use crate::names::qualified;
 
 /// The names that every expression about a write may use.
 const NAMES: [&str; 5] = ["object", "oldObject", "request", "authorizer", "namespaceObject"];

@@ -1,12 +1,12 @@
 //! Webhook configurations.
 
 use meta::field::{Error, Errors, Path};
+use meta::names::subdomain;
 use serde_json::Value;
 
 use super::expressions;
 use super::rules::{self, one_of};
 use crate::field::{self, items, text};
-use crate::names::subdomain;
 use crate::webhook;
 
 /// Fills in what a webhook doesn't say.

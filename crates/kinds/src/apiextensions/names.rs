@@ -1,10 +1,10 @@
 //! What is wrong with the names of a definition.
 
 use meta::field::{Error, Errors, Path};
+use meta::names::label_1035;
 use serde_json::Value;
 
 use crate::field::{items, text};
-use crate::names::label_1035;
 
 /// The names that a definition asks for, or has.
 pub(super) fn validate(names: &Value, path: &Path) -> Errors {

@@ -1,6 +1,7 @@
 //! What is wrong with a definition, its schemas apart.
 
 use meta::field::{Error, Errors, Path};
+use meta::names::{label_1035, subdomain};
 use schema::Structural;
 use schema::cel::Rules;
 use serde_json::{Value, json};
@@ -8,7 +9,6 @@ use serde_json::{Value, json};
 use super::names;
 use crate::custom::JsonPath;
 use crate::field::{items, text};
-use crate::names::{label_1035, subdomain};
 use crate::webhook;
 
 const APPROVAL: &str = "api-approved.kubernetes.io";

@@ -1,12 +1,12 @@
 //! StatefulSet.
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use super::template;
 use crate::age;
 use crate::field::{self, items, items_mut, number, text};
-use crate::names;
 use crate::plain::{AGE, NAME, column, name, prepare_create, prepare_update, wide};
 use crate::resource::{Column, Part, Rules, Settings};
 

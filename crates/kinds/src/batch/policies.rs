@@ -77,7 +77,7 @@ fn conditions(patterns: &[Value], path: &Path) -> Errors {
     }
     for (index, pattern) in patterns.iter().enumerate() {
         let path = path.index(index);
-        let rules = crate::names::qualified(text(pattern, "/type"));
+        let rules = meta::names::qualified(text(pattern, "/type"));
         errors.extend(rules.iter().map(|rule| Error::invalid(&path.child("type"), text(pattern, "/type"), rule)));
         match text(pattern, "/status") {
             "" => errors.push(Error::required(&path.child("status"), "valid values: [\"False\" \"True\" \"Unknown\"]")),

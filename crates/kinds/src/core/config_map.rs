@@ -1,11 +1,11 @@
 //! ConfigMap.
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
 use crate::field::fields;
-use crate::names;
 use crate::plain::{AGE, NAME, column, name};
 use crate::resource::{Column, Part, Rules, Settings};
 

@@ -1,12 +1,13 @@
 //! Endpoints.
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::Value;
 
 use crate::field::{self, items, items_mut, text};
 use crate::plain::{AGE, NAME, column, name};
 use crate::resource::{Column, Part, Rules, Settings};
-use crate::{addresses, age, names};
+use crate::{addresses, age};
 
 pub(crate) const COLUMNS: &[Column] = &[NAME, column("Endpoints", "string"), AGE];
 

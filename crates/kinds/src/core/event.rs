@@ -85,7 +85,7 @@ fn rename(object: &mut Value, pairs: impl Iterator<Item = (&'static str, &'stati
 
 impl Rules for Event {
     fn validate_name(&self, name: &str) -> Vec<String> {
-        crate::names::subdomain(name)
+        meta::names::subdomain(name)
     }
 
     fn to_stored(&self, object: &mut Value) {

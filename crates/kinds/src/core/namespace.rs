@@ -1,10 +1,10 @@
 //! Namespace.
 
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
 use crate::field::text;
-use crate::names;
 use crate::plain::{AGE, NAME, cell, column, name};
 use crate::resource::{Column, Rules};
 

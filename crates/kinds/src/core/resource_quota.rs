@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
 use crate::field::{fields, items, text};
-use crate::names;
 use crate::plain::{AGE, NAME, column, name};
 use crate::resource::{Column, Part, Rules, Settings, keep_other_part};
 

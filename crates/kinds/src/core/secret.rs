@@ -1,12 +1,12 @@
 //! Secret.
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use super::config_map::{MAX_BYTES, immutable};
 use crate::age;
 use crate::field::{self, fields, text};
-use crate::names;
 use crate::plain::{AGE, NAME, cell, column, name};
 use crate::resource::{Column, Part, Rules, Settings};
 

@@ -75,7 +75,7 @@ pub(crate) fn check_claim(spec: &Value, path: &Path) -> Errors {
     for field in ["storageClassName", "volumeAttributesClassName"] {
         let name = text(spec, &format!("/{field}"));
         if !name.is_empty() {
-            let wrong = crate::names::subdomain(name);
+            let wrong = meta::names::subdomain(name);
             errors.extend(wrong.iter().map(|rule| Error::invalid(&path.child(field), name, rule)));
         }
     }

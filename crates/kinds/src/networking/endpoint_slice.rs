@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::field::{self, fields, items, items_mut, text};
 use crate::plain::{AGE, NAME, column, name};
 use crate::resource::{Column, Part, Rules, Settings};
-use crate::{addresses, age, names};
+use crate::{addresses, age};
 
 pub(crate) const COLUMNS: &[Column] =
     &[NAME, column("AddressType", "string"), column("Ports", "string"), column("Endpoints", "string"), AGE];

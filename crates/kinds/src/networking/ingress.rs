@@ -1,12 +1,13 @@
 //! Ingress and IngressClass.
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::field::{self, items, text};
 use crate::plain::{AGE, NAME, cell, column, keep_desired_state, name, prepare_create, prepare_update};
 use crate::resource::{Column, Part, Rules, Settings};
-use crate::{addresses, age, names};
+use crate::{addresses, age};
 
 pub(crate) const COLUMNS: &[Column] = &[
     NAME,

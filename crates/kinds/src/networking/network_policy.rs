@@ -91,7 +91,7 @@ fn one_port(port: &Value, path: &Path) -> Errors {
         }
         Value::Null => {}
         Value::String(name) => {
-            let rules = crate::names::port_name(name);
+            let rules = meta::names::port_name(name);
             errors.extend(rules.iter().map(|rule| Error::invalid(&path.child("port"), name.as_str(), rule)));
             if !port["endPort"].is_null() {
                 let detail = "may not be specified when `port` is non-numeric";

@@ -3,16 +3,7 @@
 //! Grammar and refusals are upstream's: clients show the texts.
 
 use super::{FieldSelector, LabelSelector, Operator, Requirement, SelectorError};
-
-/// The rule of the name part of a label's key.
-const NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
-                    alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
-                    '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-
-/// The rule of a label's value.
-const VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and \
-                     must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', \
-                     regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+use crate::names;
 
 /// What an operator may be, as upstream lists it.
 const OPERATORS: &str = "in, notin, =, ==, !=, gt, lt";
@@ -176,24 +167,11 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn is_name(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let edge = |c: char| c.is_ascii_alphanumeric();
-    text.chars().all(inner) && text.starts_with(edge) && text.ends_with(edge)
-}
-
 fn check_key(key: &str) -> Result<(), SelectorError> {
-    let name = key.rsplit_once('/').map_or(key, |(_, name)| name);
-    let why = if name.is_empty() {
-        "name part must be non-empty"
-    } else if name.len() > 63 {
-        "name part must be no more than 63 bytes"
-    } else if !is_name(name) || key.matches('/').count() > 1 {
-        NAME
-    } else {
-        return Ok(());
-    };
-    Err(SelectorError(format!("<nil>: Invalid value: {key:?}: {why}")))
+    match names::qualified(key) {
+        why if why.is_empty() => Ok(()),
+        why => Err(SelectorError(format!("<nil>: Invalid value: {key:?}: {}", why.join("; ")))),
+    }
 }
 
 fn requirement(key: &str, operator: Operator, values: Vec<String>) -> Result<Requirement, SelectorError> {
@@ -205,10 +183,10 @@ fn requirement(key: &str, operator: Operator, values: Vec<String>) -> Result<Req
         let why = "for 'Gt', 'Lt' operators, the value must be an integer";
         return refuse("[0]".to_owned(), &format!("{:?}", values.concat()), why);
     }
-    for (index, value) in values.iter().enumerate().filter(|(_, value)| !value.is_empty()) {
-        let why = if value.len() > 63 { "must be no more than 63 bytes" } else { VALUE };
-        if value.len() > 63 || !is_name(value) {
-            return refuse(format!("[{index}][{key}]"), &format!("{value:?}"), why);
+    for (index, value) in values.iter().enumerate() {
+        let why = names::label_value(value);
+        if !why.is_empty() {
+            return refuse(format!("[{index}][{key}]"), &format!("{value:?}"), &why.join("; "));
         }
     }
     Ok(Requirement { key: key.to_owned(), operator, values })

@@ -215,7 +215,7 @@ impl JsonPatch {
         let value = parse(bytes).map_err(bad)?;
         let Value::Array(operations) = &value else {
             let target = "Go value of type []handlers.jsonPatchOp";
-            return Err(bad(format!("json: cannot unmarshal {} into {target}", type_name(&value))));
+            return Err(bad(format!("json: cannot unmarshal {} into {target}", schema::go_kind(&value))));
         };
         if operations.len() > Self::MAX {
             let text = format!(
@@ -245,20 +245,10 @@ fn structure(bytes: &Bytes) -> Result<Value, String> {
     match parse(bytes)? {
         value @ Value::Object(_) => Ok(value),
         Value::Null => Ok(Value::Object(serde_json::Map::new())),
-        other => {
-            Err(format!("json: cannot unmarshal {} into Go value of type map[string]interface {{}}", type_name(&other)))
-        }
-    }
-}
-
-fn type_name(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
+        other => Err(format!(
+            "json: cannot unmarshal {} into Go value of type map[string]interface {{}}",
+            schema::go_kind(&other)
+        )),
     }
 }
 

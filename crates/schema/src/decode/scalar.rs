@@ -39,7 +39,7 @@ pub(super) fn scalar(scalar: Scalar, value: Value) -> Result<Value, Unfit> {
 }
 
 /// What Go calls the JSON type of a value.
-pub(super) fn go_kind(value: &Value) -> &'static str {
+pub fn go_kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",

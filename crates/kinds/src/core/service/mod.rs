@@ -5,11 +5,11 @@ mod defaults;
 mod validation;
 
 use meta::field::Errors;
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
 use crate::field::{items, text};
-use crate::names;
 use crate::plain::{AGE, NAME, cell, column, keep_desired_state, name, wide};
 use crate::resource::{Column, Part, Rules, Settings, keep_other_part};
 

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use super::change::needs_health_check;
 use super::defaults::{externally_accessible, family, is_headless, needs_cluster_ip};
+use crate::addresses;
 use crate::field::{items, number, text};
-use crate::{addresses, names};
 
 const PROTOCOLS: &[&str] = &["SCTP", "TCP", "UDP"];
 

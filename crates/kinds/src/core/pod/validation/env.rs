@@ -1,11 +1,11 @@
 //! Variables of the environment, and the fields and resources that they name.
 
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::Value;
 
 use super::{Check, given, has};
 use crate::field::{items, text};
-use crate::names;
 
 const PRINTABLE: &str =
     "a valid environment variable name must consist only of printable ASCII characters other than '='";

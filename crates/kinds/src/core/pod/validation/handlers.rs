@@ -1,11 +1,11 @@
 //! Probes, hooks and what they do.
 
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::Value;
 
 use super::{Check, has};
 use crate::field::{items, number, text};
-use crate::names;
 
 impl Check<'_> {
     pub(super) fn lifecycle(&mut self, container: &Value, spec: &Value, path: &Path) {

@@ -1,11 +1,11 @@
 //! What a pod knows of names and addresses, and has of its host's.
 
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::Value;
 
 use super::{Check, Place, has};
 use crate::field::{items, number, text};
-use crate::names;
 
 const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 

@@ -17,10 +17,10 @@ mod volumes;
 use std::collections::BTreeMap;
 
 use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::Value;
 
 use crate::field::{fields, items, number, text};
-use crate::names;
 use crate::resource::Settings;
 
 /// Everything that is wrong.

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use meta::Quantity;
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::Value;
 
 use super::{Check, has};
 use crate::field::{fields, items, text};
-use crate::names;
 
 const NOT_INTEGER: &str = "must be an integer";
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::Value;
 
 use super::{Check, has};
 use crate::field::{items, number, text};
-use crate::names;
 
 const REQUIRED: &str = "requiredDuringSchedulingIgnoredDuringExecution";
 const PREFERRED: &str = "preferredDuringSchedulingIgnoredDuringExecution";

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use super::{Check, has};
 use crate::field::{items, text};
-use crate::names;
 
 /// Compat: errors show a context as upstream's own type has it: every field, in its order.
 fn shown(context: &Value) -> Value {

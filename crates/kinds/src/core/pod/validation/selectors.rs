@@ -1,11 +1,11 @@
 //! Label selectors within a spec.
 
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::Value;
 
 use super::Check;
 use crate::field::{fields, items, text};
-use crate::names;
 
 impl Check<'_> {
     pub(super) fn selector(&mut self, selector: &Value, path: &Path) {

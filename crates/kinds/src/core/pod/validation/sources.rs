@@ -1,11 +1,11 @@
 //! Volumes that somebody else keeps: what each needs to be found.
 
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::Value;
 
 use super::{Check, has};
 use crate::field::{items, text};
-use crate::names;
 
 /// The fields that a source must have, where that is all there is to check.
 fn needed(kind: &str) -> &'static [&'static str] {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use meta::field::{Error, Path};
+use meta::names;
 use serde_json::Value;
 
 use super::{Check, Volumes, has};
 use crate::field::{items, number, text};
-use crate::names;
 
 const MODE: &str = "must be a number between 0 and 0777 (octal), both inclusive";
 

@@ -15,8 +15,8 @@ const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower ca
                          must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation \
                          is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 
-/// The rule of the name part of qualified names.
-const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+/// The rule of the name part of qualified names, without its subject.
+const QUALIFIED: &str = "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
                          alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
                          '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
@@ -41,7 +41,7 @@ fn is_label(text: &str) -> bool {
 }
 
 /// What is wrong with a DNS label.
-pub(crate) fn label(text: &str) -> Vec<String> {
+pub fn label(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 63 {
         found.push(too_many(63));
@@ -53,7 +53,7 @@ pub(crate) fn label(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with a DNS label that begins with a letter.
-pub(crate) fn label_1035(text: &str) -> Vec<String> {
+pub fn label_1035(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 63 {
         found.push(too_many(63));
@@ -65,7 +65,7 @@ pub(crate) fn label_1035(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with a DNS subdomain.
-pub(crate) fn subdomain(text: &str) -> Vec<String> {
+pub fn subdomain(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 253 {
         found.push(too_many(253));
@@ -77,7 +77,7 @@ pub(crate) fn subdomain(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with a name that only has to fit into a path.
-pub(crate) fn path_segment(text: &str) -> Vec<String> {
+pub fn path_segment(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if matches!(text, "." | "..") {
         found.push(format!("may not be '{text}'"));
@@ -91,13 +91,13 @@ pub(crate) fn path_segment(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with the key of a label or an annotation.
-pub(crate) fn qualified(text: &str) -> Vec<String> {
+pub fn qualified(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let name = match text.split_once('/') {
         None => text,
         Some((_, name)) if name.contains('/') => {
             return vec![format!(
-                "a valid label key must consist of a name part, with an optional DNS subdomain prefix and '/' ({QUALIFIED})"
+                "a valid label key {QUALIFIED} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
             )];
         }
         Some(("", name)) => {
@@ -115,7 +115,7 @@ pub(crate) fn qualified(text: &str) -> Vec<String> {
         found.push(format!("name part {}", too_long(63)));
     }
     if !is_word(name) {
-        found.push(QUALIFIED.to_owned());
+        found.push(format!("name part {QUALIFIED}"));
     }
     found
 }
@@ -127,7 +127,7 @@ fn is_word(text: &str) -> bool {
 }
 
 /// What is wrong with a label's value.
-pub(crate) fn label_value(text: &str) -> Vec<String> {
+pub fn label_value(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 63 {
         found.push(too_long(63));
@@ -139,7 +139,7 @@ pub(crate) fn label_value(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with a key of a config map or secret.
-pub(crate) fn data_key(text: &str) -> Vec<String> {
+pub fn data_key(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     if text.len() > 253 {
         found.push(too_many(253));
@@ -159,7 +159,7 @@ pub(crate) fn data_key(text: &str) -> Vec<String> {
 }
 
 /// What is wrong with the name of a port, as IANA has it.
-pub(crate) fn port_name(text: &str) -> Vec<String> {
+pub fn port_name(text: &str) -> Vec<String> {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     let rules = [
         (text.len() > 15, "must be no more than 15 characters"),
@@ -197,6 +197,7 @@ mod tests {
             assert_eq!(qualified(text).is_empty(), as_key, "{text}");
         }
         assert_eq!(data_key("..a"), ["must not start with '..'"]);
+        assert!(qualified("a/b/c").concat().ends_with("and '/' (e.g. 'example.com/MyName')"));
         assert!(label_value("").is_empty() && !label_value("a b").is_empty());
     }
 }
