@@ -5,14 +5,19 @@ use serde_json::{Value, json};
 
 use crate::age;
 use crate::field::{self, items, text};
-use crate::plain::{AGE, NAME, Plain, STATUS, cell, column, name, resource};
+use crate::plain::{AGE, NAME, STATUS, cell, column, name, resource};
 use crate::resource::{Column, Part, Resource, Rules, Settings, keep_all_but_status, keep_other_part};
 
 /// The group's resources.
 pub(crate) fn all() -> Vec<Resource> {
     let own = |kind, plural, singular| resource("resource.k8s.io", kind, plural, singular);
     vec![
-        Resource { namespaced: false, rules: &Class, ..own("DeviceClass", "deviceclasses", "deviceclass") },
+        Resource {
+            namespaced: false,
+            columns: NAMED,
+            rules: &Class,
+            ..own("DeviceClass", "deviceclasses", "deviceclass")
+        },
         Resource {
             subresources: &[STATUS],
             columns: CLAIM,
@@ -20,6 +25,7 @@ pub(crate) fn all() -> Vec<Resource> {
             ..own("ResourceClaim", "resourceclaims", "resourceclaim")
         },
         Resource {
+            columns: NAMED,
             rules: &Template,
             ..own("ResourceClaimTemplate", "resourceclaimtemplates", "resourceclaimtemplate")
         },
@@ -31,6 +37,8 @@ pub(crate) fn all() -> Vec<Resource> {
         },
     ]
 }
+
+const NAMED: &[Column] = &[NAME, AGE];
 
 struct Class;
 
@@ -50,7 +58,7 @@ impl Rules for Class {
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
-        Plain.row(object, now)
+        vec![name(object), age::of(object, now)]
     }
 }
 
@@ -119,7 +127,7 @@ impl Rules for Template {
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
-        Plain.row(object, now)
+        vec![name(object), age::of(object, now)]
     }
 }
 

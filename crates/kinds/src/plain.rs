@@ -1,12 +1,13 @@
 //! Kinds that need nothing beyond the common rules.
 
+use meta::field::{Error, Errors, Path};
 use serde_json::{Value, json};
 
 use crate::field;
 use crate::resource::{Column, Part, Resource, Rules, Subresource, keep_other_part};
 
 /// The columns of a kind that has none of its own.
-pub(crate) const NAME_AND_AGE: &[Column] = &[NAME, AGE];
+pub(crate) const NAME_AND_TIME: &[Column] = &[NAME, column("Created At", "date")];
 
 pub(crate) const NAME: Column = Column { name: "Name", kind: "string", format: "name", priority: 0 };
 pub(crate) const AGE: Column = column("Age", "string");
@@ -52,7 +53,7 @@ pub(crate) const fn resource(
         namespaced: true,
         verbs: VERBS,
         subresources: &[],
-        columns: NAME_AND_AGE,
+        columns: NAME_AND_TIME,
         storage: (group, plural),
         rules: &Plain,
         custom: None,
@@ -63,8 +64,8 @@ pub(crate) const fn resource(
 pub(crate) struct Plain;
 
 impl Rules for Plain {
-    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
-        vec![name(object), crate::age::of(object, now)]
+    fn row(&self, object: &Value, _: i64) -> Vec<Value> {
+        vec![name(object), object["metadata"]["creationTimestamp"].clone()]
     }
 }
 
@@ -105,6 +106,12 @@ pub(crate) fn keep_desired_state(new: &mut Value, old: &Value) {
     if let Some(spec) = old.get("spec") {
         new["spec"] = spec.clone();
     }
+}
+
+/// Says of each field of an object that changed that it may not.
+pub(crate) fn immutable(new: &Value, old: &Value, fields: &[&str]) -> Errors {
+    let changed = fields.iter().filter(|field| new[**field] != old[**field]);
+    changed.map(|field| Error::invalid(&Path::new(field), new[*field].clone(), "field is immutable")).collect()
 }
 
 /// The object's name as a cell.

@@ -72,6 +72,11 @@ impl Resource {
         Gvk::new(self.group, self.version, self.kind)
     }
 
+    /// The kind as refusals name it: that of the stored form.
+    pub fn told_kind(&self) -> Gvk {
+        Gvk::new(self.storage.0, self.version, self.kind)
+    }
+
     /// Group, version and resource.
     pub fn gvr(&self) -> Gvr {
         Gvr::new(self.group, self.version, self.plural)

@@ -2,12 +2,14 @@
 //!
 //! Compat: events.k8s.io names some fields anew and calls the old ones deprecated.
 
+use meta::field::{Error, Errors, Path};
+use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
-use crate::field::text;
-use crate::plain::{NAME, cell, column, wide};
-use crate::resource::{Column, Rules};
+use crate::field::{number, text};
+use crate::plain::{NAME, cell, column, immutable, wide};
+use crate::resource::{Column, Part, Rules, Settings};
 
 pub(crate) const COLUMNS: &[Column] = &[
     column("Last Seen", "string"),
@@ -74,6 +76,104 @@ impl Event {
     pub(crate) const NEW: Self = Self { new: true };
 }
 
+/// What stays as it was made, in events.k8s.io.
+const FIXED: &[&str] = &[
+    "involvedObject",
+    "reason",
+    "message",
+    "source",
+    "firstTimestamp",
+    "lastTimestamp",
+    "count",
+    "type",
+    "eventTime",
+    "action",
+    "related",
+    "reportingComponent",
+    "reportingInstance",
+];
+
+impl Event {
+    fn stored(&self, object: &Value) -> Value {
+        let mut object = object.clone();
+        self.to_stored(&mut object);
+        object
+    }
+
+    /// What holds in both groups.
+    fn common(&self, object: &Value) -> Errors {
+        let (own, about) = (text(object, "/metadata/namespace"), text(object, "/involvedObject/namespace"));
+        let timed = !text(object, "/eventTime").is_empty();
+        let fits = match about {
+            "" => own == "default" || (timed && own == "kube-system"),
+            about => timed || about == own,
+        };
+        let mut errors = Errors::new();
+        if !fits {
+            let at = Path::new("involvedObject").child("namespace");
+            errors.push(Error::invalid(&at, about, "does not match event.namespace"));
+        }
+        if timed {
+            errors.extend(self.reported(object));
+        }
+        errors
+    }
+
+    /// Who tells it, and what.
+    fn reported(&self, object: &Value) -> Errors {
+        let mut errors = Errors::new();
+        let (reporter, at) = (text(object, "/reportingComponent"), if self.new { COMPONENTS.1 } else { COMPONENTS.0 });
+        if reporter.is_empty() {
+            errors.push(Error::required(&Path::new(at), ""));
+        }
+        errors.extend(names::qualified(reporter).iter().map(|rule| Error::invalid(&Path::new(at), reporter, rule)));
+        for (field, most) in [("reportingInstance", 128), ("action", 128), ("reason", 128), ("message", 1024)] {
+            let told = text(object, &format!("/{field}"));
+            if told.is_empty() && field != "message" {
+                errors.push(Error::required(&Path::new(field), ""));
+            }
+            if told.len() > most {
+                errors.push(Error::invalid(&Path::new(field), "", &format!("can have at most {most} characters")));
+            }
+        }
+        errors
+    }
+}
+
+fn series(object: &Value) -> Errors {
+    let mut errors = Errors::new();
+    if !object["series"].is_null() {
+        if number(object, "/series/count").unwrap_or(0) < 2 {
+            errors.push(Error::invalid(&Path::new("series.count"), "", "should be at least 2"));
+        }
+        if text(object, "/series/lastObservedTime").is_empty() {
+            errors.push(Error::required(&Path::new("series.lastObservedTime"), ""));
+        }
+    }
+    errors
+}
+
+/// What new events of events.k8s.io must have, and must not have any more.
+fn strict(object: &Value) -> Errors {
+    let mut errors = Errors::new();
+    if text(object, "/eventTime").is_empty() {
+        errors.push(Error::required(&Path::new("eventTime"), ""));
+    }
+    let kind = text(object, "/type");
+    if !matches!(kind, "Normal" | "Warning") {
+        errors.push(Error::invalid(&Path::new("type"), "", &format!("has invalid value: {kind}")));
+    }
+    let given = |field: &str| match field {
+        "count" => number(object, "/count").unwrap_or(0) != 0,
+        "source" => ["component", "host"].iter().any(|part| !text(&object["source"], &format!("/{part}")).is_empty()),
+        time => !object[time].is_null(),
+    };
+    for field in ["firstTimestamp", "lastTimestamp", "count", "source"].into_iter().filter(|field| given(field)) {
+        errors.push(Error::invalid(&Path::new(field), "", "needs to be unset"));
+    }
+    errors
+}
+
 fn rename(object: &mut Value, pairs: impl Iterator<Item = (&'static str, &'static str)>) {
     let Some(fields) = object.as_object_mut() else { return };
     for (from, to) in pairs {
@@ -84,8 +184,31 @@ fn rename(object: &mut Value, pairs: impl Iterator<Item = (&'static str, &'stati
 }
 
 impl Rules for Event {
+    /// Compat: upstream checks names in events.k8s.io only; in the core group those of every path hold.
     fn validate_name(&self, name: &str) -> Vec<String> {
-        meta::names::subdomain(name)
+        if self.new { names::subdomain(name) } else { names::path_segment(name) }
+    }
+
+    fn validate(&self, object: &Value, _: &Settings) -> Errors {
+        let object = self.stored(object);
+        let mut errors = self.common(&object);
+        if self.new {
+            errors.extend(series(&object));
+            errors.extend(strict(&object));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _: Part<'_>, _: &Settings) -> Errors {
+        let (new, old) = (self.stored(new), self.stored(old));
+        let mut errors = self.common(&new);
+        if self.new {
+            if new["series"] != old["series"] {
+                errors.extend(series(&new));
+            }
+            errors.extend(immutable(&new, &old, FIXED));
+        }
+        errors
     }
 
     fn to_stored(&self, object: &mut Value) {
@@ -131,9 +254,14 @@ impl Rules for Event {
             [text(object, "/firstTimestamp"), text(object, "/eventTime")].into_iter().find(|time| !time.is_empty());
         let series = text(object, "/series/lastObservedTime");
         let last = [series, text(object, "/lastTimestamp")].into_iter().find(|time| !time.is_empty()).or(first);
-        let source = [text(object, "/source/component"), text(object, "/source/host")];
-        let source: Vec<&str> = source.into_iter().filter(|part| !part.is_empty()).collect();
-        let source = if source.is_empty() { text(object, "/reportingComponent").to_owned() } else { source.join(", ") };
+        let first_of = |fields: [&str; 2]| {
+            fields.into_iter().map(|field| text(object, field)).find(|part| !part.is_empty()).unwrap_or_default()
+        };
+        let component = first_of(["/source/component", "/reportingComponent"]);
+        let source = match first_of(["/source/host", "/reportingInstance"]) {
+            "" => component.to_owned(),
+            instance => format!("{component}, {instance}"),
+        };
         let about =
             format!("{}/{}", text(object, "/involvedObject/kind").to_lowercase(), text(object, "/involvedObject/name"));
         let count = object.pointer("/series/count").or(object.get("count")).and_then(Value::as_i64).unwrap_or(1);
@@ -146,7 +274,7 @@ impl Rules for Event {
             source.into(),
             text(object, "/message").trim().into(),
             age::since(first, now).into(),
-            json!(count.to_string()),
+            json!(count),
             cell(object, "/metadata/name", ""),
         ]
     }

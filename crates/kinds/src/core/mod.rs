@@ -4,17 +4,19 @@ mod component_status;
 mod config_map;
 mod endpoints;
 pub(crate) mod event;
+mod limit_range;
 mod namespace;
 mod node;
 pub(crate) mod pod;
+mod pod_template;
 mod replication_controller;
 mod resource_quota;
 mod secret;
 mod service;
 mod service_account;
-mod volume;
+pub(crate) mod volume;
 
-use crate::plain::{NAME_AND_AGE, READ_WRITE, SCALE, STATUS, resource};
+use crate::plain::{AGE, NAME, READ_WRITE, SCALE, STATUS, resource};
 use crate::resource::{Resource, Subresource};
 
 /// The group's resources.
@@ -40,7 +42,7 @@ pub(crate) fn all() -> Vec<Resource> {
             ..own("Endpoints", "endpoints", "endpoints", &["ep"])
         },
         Resource { columns: event::COLUMNS, rules: &event::Event::CORE, ..own("Event", "events", "event", &["ev"]) },
-        own("LimitRange", "limitranges", "limitrange", &["limits"]),
+        Resource { rules: &limit_range::LimitRange, ..own("LimitRange", "limitranges", "limitrange", &["limits"]) },
         cluster(Resource {
             columns: namespace::COLUMNS,
             verbs: &["create", "delete", "get", "list", "patch", "update", "watch"],
@@ -73,7 +75,11 @@ pub(crate) fn all() -> Vec<Resource> {
             rules: &pod::Pod,
             ..own("Pod", "pods", "pod", &["po"])
         },
-        own("PodTemplate", "podtemplates", "podtemplate", &[]),
+        Resource {
+            columns: pod_template::COLUMNS,
+            rules: &pod_template::PodTemplate,
+            ..own("PodTemplate", "podtemplates", "podtemplate", &[])
+        },
         Resource {
             categories: &["all"],
             subresources: &[SCALE, STATUS],
@@ -89,7 +95,7 @@ pub(crate) fn all() -> Vec<Resource> {
         },
         Resource { columns: secret::COLUMNS, rules: &secret::Secret, ..own("Secret", "secrets", "secret", &[]) },
         Resource {
-            columns: NAME_AND_AGE,
+            columns: &[NAME, AGE],
             subresources: &[Subresource {
                 name: "token",
                 kind: Some(("authentication.k8s.io", "v1", "TokenRequest")),

@@ -1,12 +1,13 @@
 //! Namespace.
 
+use meta::field::{Error, Errors, Path};
 use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
-use crate::field::text;
+use crate::field::{items, text};
 use crate::plain::{AGE, NAME, cell, column, name};
-use crate::resource::{Column, Rules};
+use crate::resource::{Column, Part, Rules, Settings};
 
 pub(crate) const COLUMNS: &[Column] = &[NAME, column("Status", "string"), AGE];
 
@@ -25,14 +26,31 @@ impl Rules for Namespace {
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        object["spec"] = json!({"finalizers": ["kubernetes"]});
+        let mut finalizers = items(object, "/spec/finalizers").to_vec();
+        if !finalizers.iter().any(|own| own == "kubernetes") {
+            finalizers.push(json!("kubernetes"));
+        }
+        object["spec"] = json!({"finalizers": finalizers});
         object["status"] = json!({"phase": "Active"});
     }
 
-    fn prepare_update(&self, new: &mut Value, old: &Value, part: crate::Part<'_>) {
+    fn validate(&self, object: &Value, _: &Settings) -> Errors {
+        let mut errors = Errors::new();
+        let path = Path::new("spec").child("finalizers");
+        for name in items(object, "/spec/finalizers").iter().filter_map(Value::as_str) {
+            errors.extend(names::qualified(name).iter().map(|rule| Error::invalid(&path, name, rule)));
+            if !name.contains('/') && !matches!(name, "kubernetes" | "orphan" | "foregroundDeletion") {
+                let why = "name is neither a standard finalizer name nor is it fully qualified";
+                errors.push(Error::invalid(&path, name, why));
+            }
+        }
+        errors
+    }
+
+    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {
         crate::keep_other_part(new, old, part);
         // Only `finalize` takes finalizers away.
-        if part == crate::Part::Main {
+        if part == Part::Main {
             new["spec"] = old["spec"].clone();
         }
     }

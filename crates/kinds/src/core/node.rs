@@ -1,11 +1,15 @@
 //! Node.
 
-use serde_json::Value;
+use std::collections::BTreeSet;
+
+use meta::field::{Error, Errors, Path};
+use meta::{Quantity, names};
+use serde_json::{Value, json};
 
 use crate::age;
-use crate::field::{fields, items, text};
+use crate::field::{fields, items, remove, text};
 use crate::plain::{AGE, NAME, cell, column, name, wide};
-use crate::resource::{Column, Rules};
+use crate::resource::{Column, Part, Rules, Settings};
 
 pub(crate) const COLUMNS: &[Column] = &[
     NAME,
@@ -23,6 +27,70 @@ pub(crate) const COLUMNS: &[Column] = &[
 pub(crate) struct Node;
 
 impl Rules for Node {
+    fn default(&self, object: &mut Value) {
+        let Some(spec) = object.get_mut("spec") else { return };
+        // Compat: the field from before there were two families names the first range.
+        let (one, first) = (text(spec, "/podCIDR").to_owned(), text(spec, "/podCIDRs/0").to_owned());
+        if one.is_empty() && !first.is_empty() {
+            spec["podCIDR"] = json!(first);
+        } else if one != first {
+            spec["podCIDRs"] = json!([one]);
+        }
+    }
+
+    fn prepare_create(&self, object: &mut Value) {
+        if let Some(spec) = object.get_mut("spec") {
+            remove(spec, "configSource");
+        }
+    }
+
+    fn validate(&self, object: &Value, _: &Settings) -> Errors {
+        let mut errors = taints(object);
+        errors.extend(amounts(object));
+        let path = Path::new("spec").child("podCIDRs");
+        let ranges = items(object, "/spec/podCIDRs");
+        for (index, range) in ranges.iter().filter_map(Value::as_str).enumerate() {
+            if !is_range(range) {
+                let why = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)";
+                errors.push(Error::invalid(&path.index(index), range, why));
+            }
+        }
+        let families: BTreeSet<bool> =
+            ranges.iter().map(|range| range.as_str().is_some_and(|r| r.contains(':'))).collect();
+        if ranges.len() > 1 && (families.len() < 2 || ranges.len() > 2) {
+            let why = "may specify no more than one CIDR for each IP family";
+            errors.push(Error::invalid(&path, object["spec"]["podCIDRs"].clone(), why));
+        }
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _: Part<'_>, _: &Settings) -> Errors {
+        let path = Path::new("spec");
+        let mut errors = amounts(new);
+        let addresses = items(new, "/status/addresses");
+        for (index, address) in addresses.iter().enumerate() {
+            if addresses[..index].contains(address) {
+                let at = Path::new("status").child("addresses").index(index);
+                errors.push(Error::duplicate(&at, address.clone()));
+            }
+        }
+        let (ranges, before) = (items(new, "/spec/podCIDRs"), items(old, "/spec/podCIDRs"));
+        if !before.is_empty() && before != ranges {
+            let why = "node updates may not change podCIDR except from \"\" to valid";
+            errors.push(Error::forbidden(&path.child("podCIDRs"), why));
+        }
+        let provider = text(old, "/spec/providerID");
+        if !provider.is_empty() && provider != text(new, "/spec/providerID") {
+            let why = "node updates may not change providerID except from \"\" to valid";
+            errors.push(Error::forbidden(&path.child("providerID"), why));
+        }
+        errors.extend(taints(new));
+        if text(new, "/spec/externalID") != text(old, "/spec/externalID") {
+            errors.push(Error::forbidden(&path.child("externalID"), "may not be updated"));
+        }
+        errors
+    }
+
     fn selectable(&self) -> &'static [&'static str] {
         &["spec.unschedulable"]
     }
@@ -50,6 +118,57 @@ impl Rules for Node {
             cell(object, "/status/nodeInfo/containerRuntimeVersion", "<unknown>"),
         ]
     }
+}
+
+/// Compat: upstream looks for taints below the metadata, in its errors.
+fn taints(object: &Value) -> Errors {
+    const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
+    let mut errors = Errors::new();
+    let mut seen = BTreeSet::new();
+    for (index, taint) in items(object, "/spec/taints").iter().enumerate() {
+        let at = Path::new("metadata").child("taints").index(index);
+        let (key, value, effect) = (text(taint, "/key"), text(taint, "/value"), text(taint, "/effect"));
+        errors.extend(names::qualified(key).iter().map(|rule| Error::invalid(&at.child("key"), key, rule)));
+        let rules = names::label_value(value);
+        if !rules.is_empty() {
+            errors.push(Error::invalid(&at.child("value"), value, &rules.join(";")));
+        }
+        if effect.is_empty() {
+            errors.push(Error::required(&at.child("effect"), ""));
+        } else if !EFFECTS.contains(&effect) {
+            errors.push(Error::not_supported_as_listed(&at.child("effect"), effect, &EFFECTS));
+        }
+        if !seen.insert((key, effect)) {
+            let mut error = Error::duplicate(&at, taint.clone());
+            error.message.push_str(": taints must be unique by key and effect pair");
+            errors.push(error);
+        }
+    }
+    errors
+}
+
+fn amounts(object: &Value) -> Errors {
+    let mut errors = Errors::new();
+    for list in ["capacity", "allocatable"] {
+        for (name, amount) in fields(&object["status"][list]) {
+            let amount = amount.as_str().unwrap_or_default();
+            if amount.parse::<Quantity>().is_ok_and(|amount| amount.is_negative()) {
+                let at = Path::new("status").child(list).child(name);
+                errors.push(Error::invalid(&at, amount, "must be greater than or equal to 0"));
+            }
+        }
+    }
+    errors
+}
+
+fn is_range(text: &str) -> bool {
+    let Some((address, length)) = text.split_once('/') else { return false };
+    let bits = match address.parse::<std::net::IpAddr>() {
+        Ok(address) if address.is_ipv4() => 32,
+        Ok(_) => 128,
+        Err(_) => return false,
+    };
+    length.parse::<u8>().is_ok_and(|length| length <= bits)
 }
 
 fn status(object: &Value) -> String {

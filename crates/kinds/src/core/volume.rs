@@ -5,6 +5,7 @@ use meta::field::{Error, Errors, Path};
 use serde_json::{Value, json};
 
 use crate::age;
+use crate::core::pod::{node_selector, volume_source};
 use crate::field::{self, items, text};
 use crate::plain::{AGE, NAME, cell, column, name, wide};
 use crate::resource::{Column, Part, Rules, Settings, keep_other_part};
@@ -46,24 +47,25 @@ fn modes(object: &Value, pointer: &str) -> Value {
     json!(items(object, pointer).iter().map(short).collect::<Vec<_>>().join(","))
 }
 
-fn check_modes(spec: &Value, path: &Path) -> Errors {
+fn check_modes(spec: &Value, path: &Path, missing: &str) -> Errors {
     const KNOWN: [&str; 4] = ["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
-    let given = items(spec, "/accessModes");
-    if given.is_empty() {
-        return vec![Error::required(path, "at least 1 access mode is required")];
+    let given = || items(spec, "/accessModes").iter().filter_map(Value::as_str);
+    if given().next().is_none() {
+        return vec![Error::required(path, missing)];
     }
-    let unknown = given.iter().filter(|mode| !KNOWN.contains(&mode.as_str().unwrap_or_default()));
-    unknown.map(|mode| Error::not_supported(path, mode.clone(), &KNOWN)).collect()
+    let unknown = given().filter(|mode| !KNOWN.contains(mode));
+    let mut errors: Errors = unknown.map(|mode| Error::not_supported(path, mode, &KNOWN)).collect();
+    let shared = given().any(|mode| mode != KNOWN[3] && KNOWN.contains(&mode));
+    if shared && given().any(|mode| mode == KNOWN[3]) {
+        errors.push(Error::forbidden(path, "may not use ReadWriteOncePod with other access modes"));
+    }
+    errors
 }
 
 /// What is wrong with what a claim asks for.
 pub(crate) fn check_claim(spec: &Value, path: &Path) -> Errors {
     let modes = path.child("accessModes");
-    let mut errors = check_modes(spec, &modes);
-    let alone = items(spec, "/accessModes").iter().any(|mode| mode == "ReadWriteOncePod");
-    if alone && items(spec, "/accessModes").iter().any(|mode| mode != "ReadWriteOncePod") {
-        errors.push(Error::forbidden(&modes, "may not use ReadWriteOncePod with other access modes"));
-    }
+    let mut errors = check_modes(spec, &modes, "at least 1 access mode is required");
     let storage = path.child("resources").key("storage");
     match spec.pointer("/resources/requests/storage").and_then(Value::as_str) {
         None => errors.push(Error::required(&storage, "")),
@@ -73,17 +75,176 @@ pub(crate) fn check_claim(spec: &Value, path: &Path) -> Errors {
         Some(_) => {}
     }
     for field in ["storageClassName", "volumeAttributesClassName"] {
-        let name = text(spec, &format!("/{field}"));
-        if !name.is_empty() {
-            let wrong = meta::names::subdomain(name);
-            errors.extend(wrong.iter().map(|rule| Error::invalid(&path.child(field), name, rule)));
-        }
+        errors.extend(check_class(spec, field, path));
     }
     let mode = text(spec, "/volumeMode");
     if !matches!(mode, "" | "Block" | "Filesystem") {
         errors.push(Error::not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]));
     }
     errors
+}
+
+/// The sources of volumes, in the order in which upstream looks at them.
+const SOURCES: [&str; 22] = [
+    "hostPath",
+    "gcePersistentDisk",
+    "awsElasticBlockStore",
+    "glusterfs",
+    "flocker",
+    "nfs",
+    "rbd",
+    "quobyte",
+    "cephfs",
+    "iscsi",
+    "cinder",
+    "fc",
+    "flexVolume",
+    "azureFile",
+    "vsphereVolume",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "azureDisk",
+    "scaleIO",
+    "local",
+    "storageos",
+    "csi",
+];
+
+/// What is wrong with a volume.
+fn check_volume(spec: &Value, path: &Path) -> Errors {
+    let mut errors = check_modes(spec, &path.child("accessModes"), "");
+    errors.extend(check_capacity(spec, &path.child("capacity")));
+    let policy = text(spec, "/persistentVolumeReclaimPolicy");
+    let (at, known) = (path.child("persistentVolumeReclaimPolicy"), ["Delete", "Recycle", "Retain"]);
+    if !policy.is_empty() && !known.contains(&policy) {
+        errors.push(Error::not_supported(&at, policy, &known));
+    }
+    let affinity = path.child("nodeAffinity");
+    if !spec["nodeAffinity"].is_null() {
+        match &spec["nodeAffinity"]["required"] {
+            Value::Null => {
+                errors.push(Error::required(&affinity.child("required"), "must specify required node constraints"));
+            }
+            required => errors.extend(node_selector(required, &affinity.child("required"))),
+        }
+    }
+    errors.extend(check_source(spec, path));
+    if text(spec, "/hostPath/path").trim_end_matches('/').is_empty()
+        && !spec["hostPath"].is_null()
+        && policy == "Recycle"
+    {
+        errors.push(Error::forbidden(&at, "may not be 'recycle' for a hostPath mount of '/'"));
+    }
+    errors.extend(check_class(spec, "storageClassName", path));
+    let mode = text(spec, "/volumeMode");
+    if !matches!(mode, "" | "Block" | "Filesystem") {
+        errors.push(Error::not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]));
+    }
+    if !spec["volumeAttributesClassName"].is_null() {
+        if text(spec, "/volumeAttributesClassName").is_empty() {
+            let at = path.child("volumeAttributesClassName");
+            errors.push(Error::required(&at, "an empty string is disallowed"));
+        }
+        errors.extend(check_class(spec, "volumeAttributesClassName", path));
+        if spec["csi"].is_null() {
+            let why = "has to be specified when using volumeAttributesClassName";
+            errors.push(Error::required(&path.child("csi"), why));
+        }
+    }
+    errors
+}
+
+/// What is wrong with a volume within another object, which only drivers can provide.
+pub(crate) fn check_inline(spec: &Value, path: &Path) -> Errors {
+    const CONTEXT: &str = "in the context of inline volumes";
+    let mut errors = Errors::new();
+    for field in ["claimRef", "capacity"].into_iter().filter(|field| field::fields(&spec[*field]).next().is_some()) {
+        errors.push(Error::forbidden(&path.child(field), &format!("may not be specified {CONTEXT}")));
+    }
+    if spec["csi"].is_null() {
+        errors.push(Error::required(&path.child("csi"), &format!("has to be specified {CONTEXT}")));
+    }
+    errors.extend(check_modes(spec, &path.child("accessModes"), ""));
+    if !matches!(text(spec, "/persistentVolumeReclaimPolicy"), "" | "Retain") {
+        let at = path.child("persistentVolumeReclaimPolicy");
+        errors.push(Error::forbidden(&at, &format!("may only be Retain {CONTEXT}")));
+    }
+    if !spec["nodeAffinity"].is_null() {
+        errors.push(Error::forbidden(&path.child("nodeAffinity"), &format!("may not be specified {CONTEXT}")));
+    }
+    errors.extend(check_source(spec, path));
+    if !text(spec, "/storageClassName").is_empty() {
+        errors.push(Error::forbidden(&path.child("storageClassName"), &format!("may not be specified {CONTEXT}")));
+    }
+    if !matches!(text(spec, "/volumeMode"), "" | "Filesystem") {
+        let why = format!("may not specify volumeMode other than Filesystem {CONTEXT}");
+        errors.push(Error::forbidden(&path.child("volumeMode"), &why));
+    }
+    errors
+}
+
+fn check_capacity(spec: &Value, path: &Path) -> Errors {
+    let capacity = &spec["capacity"];
+    let count = field::fields(capacity).count();
+    let mut errors = Errors::new();
+    if count == 0 {
+        errors.push(Error::required(path, ""));
+    }
+    if capacity["storage"].is_null() || count > 1 {
+        errors.push(Error::not_supported(path, capacity.clone(), &["storage"]));
+    }
+    for (name, amount) in field::fields(capacity) {
+        let at = path.key(name);
+        let text = amount.as_str().unwrap_or_default();
+        let Ok(amount) = text.parse::<Quantity>() else { continue };
+        if amount.is_negative() || amount.is_zero() {
+            errors.push(Error::invalid(&at, text, "must be greater than zero"));
+        }
+    }
+    errors
+}
+
+fn check_source(spec: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    let mut given = SOURCES.iter().filter(|kind| !spec[**kind].is_null());
+    let Some(first) = given.next() else {
+        return vec![Error::required(path, "must specify a volume type")];
+    };
+    let (source, at) = (&spec[*first], path.child(first));
+    match *first {
+        "csi" => errors.extend(check_driver(source, &at)),
+        other => errors.extend(volume_source(other, source, &at)),
+    }
+    if *first == "local" && spec["nodeAffinity"].is_null() {
+        errors.push(Error::required(&path.child("nodeAffinity"), "Local volume requires node affinity"));
+    }
+    errors.extend(given.map(|kind| Error::forbidden(&path.child(kind), "may not specify more than 1 volume type")));
+    errors
+}
+
+fn check_driver(source: &Value, path: &Path) -> Errors {
+    let mut errors = crate::storage::driver_name(text(source, "/driver"), &path.child("driver"));
+    if text(source, "/volumeHandle").is_empty() {
+        errors.push(Error::required(&path.child("volumeHandle"), ""));
+    }
+    for secret in
+        ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"]
+    {
+        let missing = |part: &&str| !source[secret].is_null() && text(&source[secret], &format!("/{part}")).is_empty();
+        let at = path.child(secret);
+        errors.extend(
+            ["name", "namespace"].iter().filter(|part| missing(part)).map(|part| Error::required(&at.child(part), "")),
+        );
+    }
+    errors
+}
+
+fn check_class(spec: &Value, field: &str, path: &Path) -> Errors {
+    let name = text(spec, &format!("/{field}"));
+    if name.is_empty() {
+        return Errors::new();
+    }
+    meta::names::subdomain(name).iter().map(|rule| Error::invalid(&path.child(field), name, rule)).collect()
 }
 
 fn phase_or_terminating(object: &Value) -> Value {
@@ -104,29 +265,43 @@ impl Rules for Volume {
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        object["status"] = json!({"phase": "Pending"});
+        let now = object["metadata"]["creationTimestamp"].clone();
+        object["status"] = json!({"phase": "Pending", "lastPhaseTransitionTime": now});
+    }
+
+    fn stamp_update(&self, new: &mut Value, old: &Value, now: &str) {
+        let at = "lastPhaseTransitionTime";
+        let untold = new["status"][at].is_null() || new["status"][at] == old["status"][at];
+        if new["status"]["phase"] != old["status"]["phase"] && untold {
+            new["status"][at] = json!(now);
+        }
     }
 
     fn validate(&self, object: &Value, _: &Settings) -> Errors {
-        let spec = Path::new("spec");
-        let mut errors = check_modes(&object["spec"], &spec.child("accessModes"));
-        if object.pointer("/spec/capacity/storage").is_none() {
-            errors.push(Error::required(&spec.child("capacity"), ""));
+        check_volume(&object["spec"], &Path::new("spec"))
+    }
+
+    fn validate_update(&self, new: &Value, old: &Value, _: Part<'_>, settings: &Settings) -> Errors {
+        let mut errors = self.validate(new, settings);
+        let (new, old) = (&new["spec"], &old["spec"]);
+        let source = |spec: &Value| {
+            let mut source: Vec<_> = SOURCES.iter().map(|kind| spec[*kind].clone()).collect();
+            if let Some(driver) = source.last_mut().filter(|_| old["csi"]["controllerExpandSecretRef"].is_null()) {
+                field::remove(driver, "controllerExpandSecretRef");
+            }
+            source
+        };
+        if source(new) != source(old) {
+            let at = Path::new("spec").child("persistentvolumesource");
+            errors.push(Error::forbidden(&at, "spec.persistentvolumesource is immutable after creation"));
         }
-        const NO_SOURCE: [&str; 10] = [
-            "accessModes",
-            "capacity",
-            "claimRef",
-            "mountOptions",
-            "nodeAffinity",
-            "persistentVolumeReclaimPolicy",
-            "storageClassName",
-            "volumeMode",
-            "volumeAttributesClassName",
-            "status",
-        ];
-        if !field::fields(&object["spec"]).any(|(name, _)| !NO_SOURCE.contains(&name.as_str())) {
-            errors.push(Error::required(&spec, "must specify a volume type"));
+        if new["volumeMode"] != old["volumeMode"] {
+            errors.push(Error::invalid(&Path::new("volumeMode"), new["volumeMode"].clone(), "field is immutable"));
+        }
+        let affinity = &old["nodeAffinity"];
+        if !affinity.is_null() && *affinity != new["nodeAffinity"] {
+            let why = "field is immutable, except for updating from beta label to GA";
+            errors.push(Error::invalid(&Path::new("nodeAffinity"), new["nodeAffinity"].clone(), why));
         }
         errors
     }

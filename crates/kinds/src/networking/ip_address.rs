@@ -5,12 +5,11 @@ use std::net::IpAddr;
 use meta::field::{Error, Errors, Path};
 use serde_json::{Value, json};
 
-use crate::age;
 use crate::field::{self, text};
-use crate::plain::{AGE, NAME, column, name};
+use crate::plain::{NAME, column, name};
 use crate::resource::{Column, Part, Rules, Settings};
 
-pub(crate) const COLUMNS: &[Column] = &[NAME, column("ParentRef", "string"), AGE];
+pub(crate) const COLUMNS: &[Column] = &[NAME, column("ParentRef", "string")];
 
 pub(crate) struct IpAddress;
 
@@ -55,11 +54,16 @@ impl Rules for IpAddress {
         errors
     }
 
-    fn row(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn row(&self, object: &Value, _: i64) -> Vec<Value> {
         let part = |field: &str| text(object, &format!("/spec/parentRef/{field}")).to_owned();
-        let parts = [part("group"), part("resource"), part("namespace"), part("name")];
-        let shown: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let shown = if object["spec"]["parentRef"].is_null() { "<none>".to_owned() } else { shown.join("/") };
-        vec![name(object), shown.into(), age::of(object, now)]
+        let resource = [part("resource"), part("group")].into_iter().filter(|part| !part.is_empty());
+        let resource = resource.collect::<Vec<_>>().join(".").to_lowercase();
+        let parts = [resource, part("namespace"), part("name")].into_iter().filter(|part| !part.is_empty());
+        let shown = if object["spec"]["parentRef"].is_null() {
+            "<none>".to_owned()
+        } else {
+            parts.collect::<Vec<_>>().join("/")
+        };
+        vec![name(object), shown.into()]
     }
 }

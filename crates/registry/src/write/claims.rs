@@ -303,7 +303,7 @@ impl Writer<'_> {
     }
 
     fn refused(&self, claims: &Claims, error: Error) -> ApiError {
-        ApiError::invalid(&self.row.gvk(), &claims.name, &[error])
+        ApiError::invalid(&self.row.told_kind(), &claims.name, &[error])
     }
 
     /// What became of a commit that a claim stood against.

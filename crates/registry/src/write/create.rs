@@ -107,6 +107,6 @@ impl Writer<'_> {
     fn validate_new(&self, object: &Value, name: &str) -> Result<(), ApiError> {
         let mut errors = crate::metadata::validate(object, self.row);
         errors.extend(self.row.rules().validate(object, &self.registry.settings));
-        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), name, &errors)) }
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.told_kind(), name, &errors)) }
     }
 }

@@ -166,7 +166,7 @@ impl Writer<'_> {
             let own = &old.metadata.uid;
             if matches!(source, Source::Patch(..)) {
                 let error = Error::invalid(&Path::new("metadata").child("uid"), uid, "field is immutable");
-                return Err(ApiError::invalid(&self.row.gvk(), self.name, &[error]));
+                return Err(ApiError::invalid(&self.row.told_kind(), self.name, &[error]));
             }
             let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
             return Err(ApiError::conflict(&gvr, self.name, &why));
@@ -179,7 +179,7 @@ impl Writer<'_> {
         if replaces && NEEDS_REVISION.contains(&(self.row.group, self.row.plural)) {
             let path = Path::new("metadata").child("resourceVersion");
             let error = Error::invalid(&path, 0, "must be specified for an update");
-            return Err(ApiError::invalid(&self.row.gvk(), self.name, &[error]));
+            return Err(ApiError::invalid(&self.row.told_kind(), self.name, &[error]));
         }
         Ok(())
     }
@@ -220,7 +220,7 @@ impl Writer<'_> {
     fn validate_change(&self, new: &Value, before: &Value) -> Result<(), ApiError> {
         let mut errors = crate::metadata::validate_update(new, before, self.row);
         errors.extend(self.row.rules().validate_update(new, before, self.part(), &self.registry.settings));
-        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.gvk(), self.name, &errors)) }
+        if errors.is_empty() { Ok(()) } else { Err(ApiError::invalid(&self.row.told_kind(), self.name, &errors)) }
     }
 
     /// Whether this update takes away the last thing that kept a deleted object.

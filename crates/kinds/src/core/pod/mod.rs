@@ -14,7 +14,10 @@ use crate::plain::{AGE, NAME, column, wide};
 use crate::resource::{Column, Part, Rules, Settings, keep_other_part};
 
 pub(crate) use defaults::default_template;
-pub(crate) use validation::validate_template;
+pub(crate) use validation::{
+    container_resources, label_selector, may_overcommit, node_selector, resource_name, tolerations, validate_template,
+    volume_source,
+};
 
 pub(crate) const COLUMNS: &[Column] = &[
     NAME,

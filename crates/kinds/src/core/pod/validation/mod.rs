@@ -7,6 +7,7 @@ mod env;
 mod handlers;
 mod hosts;
 mod mounts;
+mod parts;
 mod resources;
 mod scheduling;
 mod security;
@@ -22,6 +23,9 @@ use serde_json::Value;
 
 use crate::field::{fields, items, number, text};
 use crate::resource::Settings;
+
+pub(crate) use parts::{container_resources, label_selector, node_selector, resource_name, tolerations, volume_source};
+pub(crate) use resources::may_overcommit;
 
 /// Everything that is wrong.
 pub(super) fn pod(pod: &Value, settings: &Settings) -> Errors {

@@ -29,8 +29,28 @@ fn is_standard(name: &str) -> bool {
     matches!(name, "cpu" | "memory" | "ephemeral-storage") || name.starts_with("hugepages-")
 }
 
+/// Whether Kubernetes has the resource for anything: containers, volumes or quotas.
+fn is_known(name: &str) -> bool {
+    let counted = [
+        "pods",
+        "resourcequotas",
+        "services",
+        "services.nodeports",
+        "services.loadbalancers",
+        "replicationcontrollers",
+        "secrets",
+        "configmaps",
+        "persistentvolumeclaims",
+        "storage",
+        "requests.storage",
+    ];
+    let plain = name.strip_prefix("requests.").or(name.strip_prefix("limits.")).unwrap_or(name);
+    let huge_limit = name.starts_with("limits.hugepages-");
+    counted.contains(&name) || (is_standard(plain) && !huge_limit)
+}
+
 /// Whether less may be asked for than is allowed.
-fn may_overcommit(name: &str) -> bool {
+pub(crate) fn may_overcommit(name: &str) -> bool {
     is_native(name) && !name.starts_with("hugepages-")
 }
 
@@ -40,7 +60,7 @@ impl Check<'_> {
         for list in ["limits", "requests"] {
             for (name, amount) in fields(&resources[list]) {
                 let at = path.child(list).key(name);
-                self.resource_name(name, &at);
+                self.resource_name(name, true, &at);
                 self.amount(name, amount, &at);
                 if list == "requests" {
                     self.within_limit(name, amount, resources, path);
@@ -56,19 +76,18 @@ impl Check<'_> {
         self.claims(resources, spec, &path.child("claims"));
     }
 
-    fn resource_name(&mut self, name: &str, path: &Path) {
+    pub(super) fn resource_name(&mut self, name: &str, of_container: bool, path: &Path) {
+        let before = self.errors.len();
         self.rules(path, name, names::qualified(name));
-        if !name.contains('/') {
-            let standard = is_standard(name)
-                || matches!(name, "storage" | "pods" | "services" | "replicationcontrollers" | "resourcequotas")
-                || matches!(name, "secrets" | "configmaps" | "persistentvolumeclaims");
-            if !standard {
-                self.say(Error::invalid(path, name, "must be a standard resource type or fully qualified"));
-            }
-            if !is_standard(name) {
-                self.say(Error::invalid(path, name, "must be a standard resource for containers"));
-            }
-        } else if !is_native(name) && name.starts_with("requests.") {
+        let plain = !name.contains('/');
+        if self.errors.len() == before && plain && !is_known(name) {
+            self.say(Error::invalid(path, name, "must be a standard resource type or fully qualified"));
+        }
+        if of_container && plain && !is_standard(name) {
+            self.say(Error::invalid(path, name, "must be a standard resource for containers"));
+        }
+        let extended = || !name.starts_with("requests.") && names::qualified(&format!("requests.{name}")).is_empty();
+        if of_container && !is_native(name) && !extended() {
             self.say(Error::invalid(path, name, "doesn't follow extended resource name standard"));
         }
     }
@@ -171,7 +190,7 @@ impl Check<'_> {
     pub(super) fn overhead(&mut self, overhead: &Value, path: &Path) {
         for (name, amount) in fields(overhead) {
             let at = path.child("limits").key(name);
-            self.resource_name(name, &at);
+            self.resource_name(name, true, &at);
             self.amount(name, amount, &at);
         }
     }

@@ -43,7 +43,7 @@ impl Check<'_> {
         }
     }
 
-    fn node_selector(&mut self, selector: &Value, path: &Path) {
+    pub(super) fn node_selector(&mut self, selector: &Value, path: &Path) {
         let (terms, at) = (items(selector, "/nodeSelectorTerms"), path.child("nodeSelectorTerms"));
         if terms.is_empty() {
             self.say(Error::required(&at, "must have at least one node selector term"));

@@ -5,7 +5,7 @@ use meta::names;
 use serde_json::Value;
 
 use super::{Check, has};
-use crate::field::{items, text};
+use crate::field::{items, number, text};
 
 /// The fields that a source must have, where that is all there is to check.
 fn needed(kind: &str) -> &'static [&'static str] {
@@ -26,7 +26,28 @@ fn needed(kind: &str) -> &'static [&'static str] {
         "scaleIO" => &["gateway", "system", "volumeName"],
         "csi" => &["driver"],
         "image" => &["reference"],
+        "local" => &["path"],
         _ => &[],
+    }
+}
+
+/// Whether it is a name of iSCSI: `iqn.2003-01.com.example:disk`, `eui.` with 16 signs or `naa.` with 32.
+fn is_iscsi_name(name: &str) -> bool {
+    let of_signs = |text: &str, count: usize| text.len() == count && text.chars().all(|c| c.is_ascii_alphanumeric());
+    if let Some(rest) = name.strip_prefix("iqn.") {
+        let Some((date, rest)) = rest.split_once('.') else { return false };
+        let Some((year, month)) = date.split_once('-') else { return false };
+        let Some((authority, own)) = rest.split_once(':') else { return false };
+        let digits = |text: &str, count: usize| text.len() == count && text.chars().all(|c| c.is_ascii_digit());
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+        let fine = |c: char| !c.is_whitespace() && !",;*&$|".contains(c);
+        let named = !authority.is_empty() && authority.chars().all(plain) && !own.is_empty() && own.chars().all(fine);
+        return digits(year, 4) && digits(month, 2) && named;
+    }
+    match name.split_once('.') {
+        Some(("eui", rest)) => of_signs(rest, 16),
+        Some(("naa", rest)) => of_signs(rest, 32),
+        _ => false,
     }
 }
 
@@ -60,6 +81,13 @@ impl Check<'_> {
             }
             "azureDisk" => self.azure_disk(source, path),
             "fc" => self.fibre_channel(source, path),
+            "iscsi" => self.iscsi(source, path),
+            "local" if !text(source, "/path").is_empty() => {
+                self.without_backsteps(text(source, "/path"), &path.child("path"));
+            }
+            "azureFile" if source["secretNamespace"] == "" => {
+                self.say(Error::required(&path.child("secretNamespace"), ""));
+            }
             "quobyte" => self.quobyte(source, path),
             "flocker" => self.flocker(source, path),
             _ => {}
@@ -91,6 +119,27 @@ impl Check<'_> {
                 "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
             };
             self.say(Error::not_supported(&path.child("diskURI"), uri, &[known]));
+        }
+    }
+
+    fn iscsi(&mut self, source: &Value, path: &Path) {
+        let mut name = |field: &str, at: &str| {
+            let name = text(source, &format!("/{field}"));
+            if !name.is_empty() && !is_iscsi_name(name) {
+                self.say(Error::invalid(&path.child(at), name, "must be valid format"));
+            }
+        };
+        name("iqn", "iqn");
+        name("initiatorName", "initiatorname");
+        if let Some(lun) = number(source, "/lun").filter(|lun| !(0..=255).contains(lun)) {
+            self.say(Error::invalid(&path.child("lun"), lun, "must be between 0 and 255, inclusive"));
+        }
+        let asks = source["chapAuthDiscovery"] == true || source["chapAuthSession"] == true;
+        if asks && !has(source, "secretRef") {
+            self.say(Error::required(&path.child("secretRef"), ""));
+        }
+        if has(source, "secretRef") {
+            self.require(&source["secretRef"], "name", &path.child("secretRef"));
         }
     }
 

@@ -82,7 +82,7 @@ impl Check<'_> {
         }
     }
 
-    fn checked_source(&mut self, kind: &str, source: &Value, path: &Path) {
+    pub(super) fn checked_source(&mut self, kind: &str, source: &Value, path: &Path) {
         match kind {
             "emptyDir" if text(source, "/sizeLimit").starts_with('-') => {
                 let why = "SizeLimit field must be a valid resource quantity";
