@@ -47,7 +47,8 @@ pub fn label(text: &str) -> Vec<String> {
         found.push(too_many(63));
     }
     if !is_label(text) {
-        found.push(LABEL.to_owned());
+        let dotted = text.split('.').all(is_label);
+        found.push(if dotted { "must not contain dots".to_owned() } else { LABEL.to_owned() });
     }
     found
 }

@@ -317,7 +317,8 @@ impl ApiError {
 
     /// `the server could not find the requested resource`.
     pub fn no_such_resource() -> Self {
-        Self::new(Reason::NotFound, "the server could not find the requested resource")
+        let details = Some(Box::default());
+        Self { details, ..Self::new(Reason::NotFound, "the server could not find the requested resource") }
     }
 
     /// A resource version or continue token older than the history kept. `next` goes on, inconsistently, from there.

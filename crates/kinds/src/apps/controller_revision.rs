@@ -40,7 +40,7 @@ impl Rules for ControllerRevision {
             let group = text("apiVersion").split_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
             format!("{}{group}/{}", text("kind").to_lowercase(), text("name"))
         });
-        let revision = number(object, "/revision").unwrap_or(0).to_string();
+        let revision = number(object, "/revision").unwrap_or(0);
         vec![name(object), controller.into(), revision.into(), age::of(object, now)]
     }
 }

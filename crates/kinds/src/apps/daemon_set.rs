@@ -70,8 +70,8 @@ impl Rules for DaemonSet {
         if part == Part::Status {
             return Errors::new();
         }
-        let mut errors = self.validate(new, settings);
-        errors.extend(template::same_selector(new, old));
+        let mut errors = template::same_selector(new, old);
+        errors.extend(self.validate(new, settings));
         errors
     }
 
@@ -121,6 +121,6 @@ fn strategy(strategy: &Value, path: &Path) -> Errors {
             }
             errors
         }
-        _ => vec![Error::not_supported(path, strategy.clone(), &["OnDelete", "RollingUpdate"])],
+        _ => vec![Error::not_supported_as_listed(path, strategy.clone(), &["RollingUpdate", "OnDelete"])],
     }
 }

@@ -40,6 +40,7 @@ impl Rules for Deployment {
 
     fn prepare_create(&self, object: &mut Value) {
         prepare_create(object);
+        object["status"] = json!({});
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {
@@ -98,14 +99,17 @@ fn strategy(strategy: &Value, path: &Path) -> Errors {
         "Recreate" => vec![Error::forbidden(&at, "may not be specified when strategy `type` is 'Recreate'")],
         "RollingUpdate" => {
             let (surge, unavailable) = (&rolling["maxSurge"], &rolling["maxUnavailable"]);
-            let mut errors = template::count_or_percent(unavailable, &at.child("maxUnavailable"));
+            let of_unavailable = template::count_or_percent(unavailable, &at.child("maxUnavailable"));
             let of_surge = template::count_or_percent(surge, &at.child("maxSurge"));
+            let (too_much, mut errors): (Errors, Errors) =
+                of_unavailable.into_iter().partition(|error| error.message.contains("100%"));
             // Compat: a surge alone may be more than everything.
             errors.extend(of_surge.into_iter().filter(|error| !error.message.contains("100%")));
             if template::is_zero(surge) && template::is_zero(unavailable) {
                 let detail = "may not be 0 when `maxSurge` is 0";
                 errors.push(Error::invalid(&at.child("maxUnavailable"), unavailable.clone(), detail));
             }
+            errors.extend(too_much);
             errors
         }
         _ => vec![Error::not_supported(path, strategy.clone(), &["Recreate", "RollingUpdate"])],

@@ -78,13 +78,22 @@ impl Rules for StatefulSet {
             let policy = text(spec, &format!("/persistentVolumeClaimRetentionPolicy/{when}"));
             if !["Retain", "Delete"].contains(&policy) {
                 let at = path.child("persistentVolumeClaimRetentionPolicy").child(when);
-                errors.push(Error::not_supported(&at, policy, &["Delete", "Retain"]));
+                errors.push(Error::not_supported_as_listed(&at, policy, &["Retain", "Delete"]));
             }
         }
         errors.extend(template::not_negative(spec, &["replicas", "minReadySeconds"], &path));
         if number(spec, "/ordinals/start").is_some_and(|start| start < 0) {
             let detail = "must be greater than or equal to 0";
             errors.push(Error::invalid(&path.child("ordinals.start"), spec["ordinals"]["start"].clone(), detail));
+        }
+        for (index, claim) in items(spec, "/volumeClaimTemplates").iter().enumerate() {
+            let at = path.child("volumeClaimTemplates").index(index).child("spec");
+            errors.extend(crate::core::volume::check_claim(&claim["spec"], &at));
+        }
+        let service = text(spec, "/serviceName");
+        if !service.is_empty() {
+            let at = path.child("serviceName");
+            errors.extend(names::label(service).iter().map(|rule| Error::invalid(&at, service, rule)));
         }
         errors.extend(template::selector(spec, "statefulset", &path));
         let with_claims = json!({"template": with_claims(spec)});

@@ -6,6 +6,7 @@ use meta::LabelSelector;
 use meta::field::{Error, Errors, Path};
 use serde_json::{Value, json};
 
+use crate::core::pod::label_selector;
 use crate::field::{fields, items, number, text};
 use crate::plain::cell;
 use crate::resource::Settings;
@@ -37,18 +38,28 @@ pub(crate) fn not_negative(spec: &Value, names: &[&str], path: &Path) -> Errors 
 /// A selector that is given as a LabelSelector; `kind` in small letters. The template must bear what it selects.
 pub(crate) fn selector(spec: &Value, kind: &str, path: &Path) -> Errors {
     let (own, at) = (&spec["selector"], path.child("selector"));
+    // Compat: of daemon sets, upstream only tells what follows from it.
+    let lax = kind == "daemonset";
     if own.is_null() {
-        return vec![Error::required(&at, "")];
+        let missing = (!lax).then(|| Error::required(&at, ""));
+        return missing.into_iter().chain([unlike(spec, path)]).collect();
     }
-    let mut errors = Errors::new();
+    let mut errors = label_selector(own, &at);
     if fields(&own["matchLabels"]).next().is_none() && items(own, "/matchExpressions").is_empty() {
         errors.push(Error::invalid(&at, own.clone(), &format!("empty selector is invalid for {kind}")));
     }
     match LabelSelector::from_value(own) {
         Ok(selector) => errors.extend(bears(spec, &selector, path)),
-        Err(error) => errors.push(Error::invalid(&at, own.clone(), &error.to_string())),
+        Err(_) if lax => {}
+        Err(_) => errors.push(Error::invalid(&at, own.clone(), "invalid label selector")),
     }
     errors
+}
+
+fn unlike(spec: &Value, path: &Path) -> Error {
+    let at = path.child("template").child("metadata").child("labels");
+    let labels = spec["template"]["metadata"]["labels"].clone();
+    Error::invalid(&at, labels, "`selector` does not match template `labels`")
 }
 
 /// Whether the template bears the labels that a selector chooses.
@@ -56,11 +67,7 @@ pub(crate) fn bears(spec: &Value, selector: &LabelSelector, path: &Path) -> Erro
     let labels = &spec["template"]["metadata"]["labels"];
     let own: BTreeMap<String, String> =
         fields(labels).map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect();
-    if selector.matches(&own) {
-        return Errors::new();
-    }
-    let at = path.child("template").child("metadata").child("labels");
-    vec![Error::invalid(&at, labels.clone(), "`selector` does not match template `labels`")]
+    if selector.matches(&own) { Errors::new() } else { vec![unlike(spec, path)] }
 }
 
 /// The template itself; pods that run on and on are the only ones that such a kind makes.

@@ -47,8 +47,8 @@ impl Rules for CronJob {
         prepare_update(new, old, part);
     }
 
-    fn validate(&self, object: &Value, _settings: &Settings) -> Errors {
-        let mut errors = spec(&object["spec"], &Path::new("spec"), None);
+    fn validate(&self, object: &Value, settings: &Settings) -> Errors {
+        let mut errors = spec(&object["spec"], &Path::new("spec"), None, settings);
         let own = text(object, "/metadata/name");
         if own.len() > LONGEST_NAME {
             let path = Path::new("metadata").child("name");
@@ -57,8 +57,12 @@ impl Rules for CronJob {
         errors
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, part: Part<'_>, _settings: &Settings) -> Errors {
-        if part == Part::Status { Errors::new() } else { spec(&new["spec"], &Path::new("spec"), Some(&old["spec"])) }
+    fn validate_update(&self, new: &Value, old: &Value, part: Part<'_>, settings: &Settings) -> Errors {
+        if part == Part::Status {
+            Errors::new()
+        } else {
+            spec(&new["spec"], &Path::new("spec"), Some(&old["spec"]), settings)
+        }
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -79,7 +83,7 @@ impl Rules for CronJob {
     }
 }
 
-fn spec(spec: &Value, path: &Path, old: Option<&Value>) -> Errors {
+fn spec(spec: &Value, path: &Path, old: Option<&Value>, settings: &Settings) -> Errors {
     let mut errors = Errors::new();
     let schedule = text(spec, "/schedule");
     let at = path.child("schedule");
@@ -120,7 +124,7 @@ fn spec(spec: &Value, path: &Path, old: Option<&Value>) -> Errors {
     if own["manualSelector"] == true {
         errors.push(Error::not_supported(&inner.child("manualSelector"), true, &["nil", "false"]));
     }
-    errors.extend(job::spec(own, &inner, false));
+    errors.extend(job::spec(own, &inner, false, settings));
     errors
 }
 
@@ -146,7 +150,7 @@ mod tests {
     #[test]
     fn wrong_schedules_are_refused() {
         let check = |fields: Value, expected: &[&str]| {
-            let template = json!({"spec": {"containers": [], "restartPolicy": "Never"}});
+            let template = json!({"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}});
             let mut object =
                 json!({"metadata": {"name": "c"}, "spec": {"jobTemplate": {"spec": {"template": template}}}});
             object["spec"].as_object_mut().expect("a spec").extend(fields.as_object().cloned().unwrap_or_default());

@@ -74,23 +74,24 @@ impl Rules for Job {
         if object["spec"]["manualSelector"] != true {
             generate_selector(object);
         }
+        self.default(object);
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {
         prepare_update(new, old, part);
     }
 
-    fn validate(&self, object: &Value, _settings: &Settings) -> Errors {
+    fn validate(&self, object: &Value, settings: &Settings) -> Errors {
         let mut errors = generated_labels(object);
-        errors.extend(spec(&object["spec"], &Path::new("spec"), true));
+        errors.extend(spec(&object["spec"], &Path::new("spec"), true, settings));
         errors
     }
 
-    fn validate_update(&self, new: &Value, old: &Value, part: Part<'_>, _settings: &Settings) -> Errors {
+    fn validate_update(&self, new: &Value, old: &Value, part: Part<'_>, settings: &Settings) -> Errors {
         if part == Part::Status {
             return status_change(&new["status"], &old["status"]);
         }
-        let mut errors = spec(&new["spec"], &Path::new("spec"), true);
+        let mut errors = spec(&new["spec"], &Path::new("spec"), true, settings);
         errors.extend(change(&new["spec"], &old["spec"]));
         errors
     }
@@ -202,7 +203,7 @@ fn generated_labels(object: &Value) -> Errors {
 }
 
 /// What is wrong with a job's spec; `selected`: it has a selector already.
-pub(super) fn spec(spec: &Value, path: &Path, selected: bool) -> Errors {
+pub(super) fn spec(spec: &Value, path: &Path, selected: bool, settings: &Settings) -> Errors {
     let mut errors = Errors::new();
     for name in [
         "parallelism",
@@ -222,6 +223,7 @@ pub(super) fn spec(spec: &Value, path: &Path, selected: bool) -> Errors {
     }
     errors.extend(managed_by(spec, path));
     errors.extend(modes(spec, path));
+    errors.extend(crate::core::pod::validate_template(&spec["template"], &path.child("template"), settings));
     errors.extend(template(spec, path));
     errors.extend(policies::failure(spec, path));
     errors.extend(policies::success(spec, path));
@@ -278,7 +280,11 @@ fn modes(spec: &Value, path: &Path) -> Errors {
             }
         }
         "Indexed" => errors.extend(indexed(spec, path)),
-        other => errors.push(Error::not_supported(&path.child("completionMode"), other, &["Indexed", "NonIndexed"])),
+        other => errors.push(Error::not_supported_as_listed(
+            &path.child("completionMode"),
+            other,
+            &["NonIndexed", "Indexed"],
+        )),
     }
     errors
 }
@@ -312,8 +318,9 @@ fn template(spec: &Value, path: &Path) -> Errors {
             vec![Error::invalid(&path, "OnFailure", "only \"Never\" is supported when podFailurePolicy is specified")]
         }
         "OnFailure" | "Never" => Errors::new(),
-        "" | "Always" => vec![Error::required(&path, "valid values: \"OnFailure\", \"Never\"")],
-        other => vec![Error::not_supported(&path, other, &["OnFailure", "Never"])],
+        // Compat: what is no policy at all was told with the template.
+        "Always" => vec![Error::required(&path, "valid values: \"OnFailure\", \"Never\"")],
+        _ => Errors::new(),
     }
 }
 
@@ -397,7 +404,11 @@ mod tests {
 
     fn job(spec: Value) -> Value {
         let mut spec = spec;
-        field::default(&mut spec, "template", json!({"spec": {"containers": [], "restartPolicy": "Never"}}));
+        field::default(
+            &mut spec,
+            "template",
+            json!({"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Never"}}),
+        );
         let mut job = json!({"metadata": {"name": "j", "uid": "u"}, "spec": spec});
         Job.default(&mut job);
         Job.prepare_create(&mut job);
@@ -422,7 +433,7 @@ mod tests {
     #[test]
     fn wrong_jobs_are_refused() {
         let settings = Settings { allow_privileged: true };
-        let always = json!({"spec": {"containers": [], "restartPolicy": "Always"}});
+        let always = json!({"spec": {"containers": [{"name": "c", "image": "i"}], "restartPolicy": "Always"}});
         let text = "spec.template.spec.restartPolicy: Required value: valid values: \"OnFailure\", \"Never\"";
         check(Job.validate(&job(json!({"template": always})), &settings), &[text]);
         let text = "spec.completions: Required value: when completion mode is Indexed";

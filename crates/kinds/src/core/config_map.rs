@@ -26,13 +26,13 @@ impl Rules for ConfigMap {
                 errors
                     .extend(names::data_key(key).iter().map(|rule| Error::invalid(&path.key(key), key.as_str(), rule)));
                 bytes += value.as_str().map_or(0, str::len);
-                if map == "binaryData" && object["data"].get(key).is_some() {
-                    errors.push(Error::invalid(&path.key(key), key.as_str(), "duplicate of key present in data"));
+                if map == "data" && object["binaryData"].get(key).is_some() {
+                    errors.push(Error::invalid(&path.key(key), key.as_str(), "duplicate of key present in binaryData"));
                 }
             }
         }
         if bytes > MAX_BYTES {
-            errors.push(Error::too_long(&Path::new(""), MAX_BYTES));
+            errors.push(Error::too_long(&Path::new("[]"), MAX_BYTES));
         }
         errors
     }
@@ -45,7 +45,7 @@ impl Rules for ConfigMap {
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let count = fields(&object["data"]).count() + fields(&object["binaryData"]).count();
-        vec![name(object), json!(count.to_string()), age::of(object, now)]
+        vec![name(object), json!(count), age::of(object, now)]
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
         };
         check(json!({"data": {"a.b-c_d": "x"}}), &[]);
         check(json!({"data": {"": "x"}}), &["data[]"]);
-        check(json!({"data": {"a": "x"}, "binaryData": {"a": "eA=="}}), &["binaryData[a]"]);
+        check(json!({"data": {"a": "x"}, "binaryData": {"a": "eA=="}}), &["data[a]"]);
         let old = json!({"immutable": true, "data": {"a": "1"}});
         let change = |new: Value| ConfigMap.validate_update(&new, &old, Part::Main, &settings).len();
         assert_eq!(

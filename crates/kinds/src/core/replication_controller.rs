@@ -24,7 +24,11 @@ impl Rules for ReplicationController {
                 object["metadata"]["labels"] = labels;
             }
         }
+        let bare = object["spec"]["template"].is_null();
         ReplicaSet.default(object);
+        if bare {
+            crate::field::remove(&mut object["spec"], "template");
+        }
     }
 
     fn prepare_create(&self, object: &mut Value) {

@@ -50,6 +50,15 @@ impl Rules for Secret {
         errors.extend(
             required.filter(|key| object["data"].get(**key).is_none()).map(|key| Error::required(&path.key(key), "")),
         );
+        let has = |key: &str| object["data"].get(key).is_some();
+        if kind == "kubernetes.io/basic-auth" && !has("username") && !has("password") {
+            errors.extend(["username", "password"].map(|key| Error::required(&path.key(key), "")));
+        }
+        for (of, key) in [("dockercfg", ".dockercfg"), ("dockerconfigjson", ".dockerconfigjson")] {
+            let content = object["data"].get(key).and_then(Value::as_str);
+            let wrong = content.filter(|_| kind == format!("kubernetes.io/{of}")).and_then(not_json);
+            errors.extend(wrong.map(|why| Error::invalid(&path.key(key), "<secret contents redacted>", &why)));
+        }
         let annotation = "kubernetes.io/service-account.name";
         if kind == "kubernetes.io/service-account-token" && object["metadata"]["annotations"].get(annotation).is_none()
         {
@@ -77,6 +86,13 @@ impl Rules for Secret {
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
         let count = fields(&object["data"]).count();
-        vec![name(object), cell(object, "/type", ""), json!(count.to_string()), age::of(object, now)]
+        vec![name(object), cell(object, "/type", ""), json!(count), age::of(object, now)]
     }
+}
+
+/// Why the content, in base64, is no JSON.
+fn not_json(content: &str) -> Option<String> {
+    use base64::Engine;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(content).ok()?;
+    schema::json_error(&bytes)
 }

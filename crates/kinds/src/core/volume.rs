@@ -5,7 +5,7 @@ use meta::field::{Error, Errors, Path};
 use serde_json::{Value, json};
 
 use crate::age;
-use crate::core::pod::{node_selector, volume_source};
+use crate::core::pod::{label_selector, node_selector, volume_source};
 use crate::field::{self, items, text};
 use crate::plain::{AGE, NAME, cell, column, name, wide};
 use crate::resource::{Column, Part, Rules, Settings, keep_other_part};
@@ -66,6 +66,7 @@ fn check_modes(spec: &Value, path: &Path, missing: &str) -> Errors {
 pub(crate) fn check_claim(spec: &Value, path: &Path) -> Errors {
     let modes = path.child("accessModes");
     let mut errors = check_modes(spec, &modes, "at least 1 access mode is required");
+    errors.extend(label_selector(&spec["selector"], &path.child("selector")));
     let storage = path.child("resources").key("storage");
     match spec.pointer("/resources/requests/storage").and_then(Value::as_str) {
         None => errors.push(Error::required(&storage, "")),
@@ -81,7 +82,54 @@ pub(crate) fn check_claim(spec: &Value, path: &Path) -> Errors {
     if !matches!(mode, "" | "Block" | "Filesystem") {
         errors.push(Error::not_supported(&path.child("volumeMode"), mode, &["Block", "Filesystem"]));
     }
+    errors.extend(check_data_sources(spec, path));
     errors
+}
+
+/// Where a claim's first content comes from.
+fn check_data_sources(spec: &Value, path: &Path) -> Errors {
+    let mut errors = Errors::new();
+    for field in ["dataSource", "dataSourceRef"].into_iter().filter(|field| !spec[*field].is_null()) {
+        let (source, at) = (&spec[field], path.child(field));
+        for part in ["name", "kind"].into_iter().filter(|part| text(source, &format!("/{part}")).is_empty()) {
+            errors.push(Error::required(&at.child(part), ""));
+        }
+        let group = text(source, "/apiGroup");
+        if group.is_empty() {
+            if text(source, "/kind") != "PersistentVolumeClaim" {
+                let why = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
+                errors.push(Error::invalid(&at, text(source, "/kind"), why));
+            }
+        } else {
+            errors.extend(
+                meta::names::subdomain(group).iter().map(|rule| Error::invalid(&at.child("apiGroup"), group, rule)),
+            );
+        }
+    }
+    let both = !spec["dataSource"].is_null() && !spec["dataSourceRef"].is_null();
+    let same = |part: &&str| spec["dataSource"][*part] == spec["dataSourceRef"][*part];
+    if both && !["apiGroup", "kind", "name"].iter().all(|part| same(part)) {
+        errors.push(Error::invalid(path, json!({}), "must match dataSourceRef"));
+    }
+    errors
+}
+
+/// Compat: both names of the first content's source say the same, where a client gives only one of them; the older one
+/// knows two kinds.
+fn normalize_data_sources(spec: &mut Value) {
+    let known = |source: &Value| {
+        let (group, kind) = (text(source, "/apiGroup"), text(source, "/kind"));
+        matches!((group, kind), ("", "PersistentVolumeClaim") | ("snapshot.storage.k8s.io", "VolumeSnapshot"))
+    };
+    if !spec["dataSource"].is_null() && !known(&spec["dataSource"]) {
+        field::remove(spec, "dataSource");
+    }
+    let (source, reference) = (spec["dataSource"].clone(), spec["dataSourceRef"].clone());
+    if reference.is_null() && !source.is_null() {
+        spec["dataSourceRef"] = source;
+    } else if source.is_null() && !reference.is_null() && text(&reference, "/namespace").is_empty() {
+        spec["dataSource"] = reference;
+    }
 }
 
 /// The sources of volumes, in the order in which upstream looks at them.
@@ -335,6 +383,44 @@ impl Rules for Volume {
     }
 }
 
+/// What of a claim may change: its size and its class of attributes once it is bound, and its volume and storage class
+/// where it has none yet.
+fn claim_change(new: &Value, old: &Value) -> Errors {
+    let path = Path::new("spec");
+    let bound = text(new, "/status/phase") == "Bound";
+    let bare = |object: &Value| {
+        let mut spec = object["spec"].clone();
+        let mut drop = |name: &str| field::remove(&mut spec, name);
+        if text(old, "/spec/volumeName").is_empty() {
+            drop("volumeName");
+        }
+        if old["spec"]["storageClassName"].is_null() {
+            drop("storageClassName");
+        }
+        if bound {
+            drop("volumeAttributesClassName");
+            spec["resources"]["requests"]["storage"] = Value::Null;
+        }
+        spec
+    };
+    let mut errors = Errors::new();
+    if bare(new) != bare(old) {
+        let why =
+            "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims";
+        errors.push(Error::forbidden(&path, why));
+    }
+    let size = |object: &Value, pointer: &str| text(object, pointer).parse::<Quantity>().unwrap_or(Quantity::units(0));
+    let storage = "/spec/resources/requests/storage";
+    if size(new, storage) < size(old, storage) && size(new, storage) <= size(old, "/status/capacity/storage") {
+        let at = path.child("resources").child("requests").child("storage");
+        errors.push(Error::forbidden(&at, "field can not be less than status.capacity"));
+    }
+    if new["spec"]["volumeMode"] != old["spec"]["volumeMode"] {
+        errors.push(Error::invalid(&Path::new("volumeMode"), new["spec"]["volumeMode"].clone(), "field is immutable"));
+    }
+    errors
+}
+
 pub(crate) struct Claim;
 
 impl Rules for Claim {
@@ -345,6 +431,7 @@ impl Rules for Claim {
 
     fn prepare_create(&self, object: &mut Value) {
         object["status"] = json!({"phase": "Pending"});
+        normalize_data_sources(field::child(object, "spec"));
     }
 
     fn validate(&self, object: &Value, _: &Settings) -> Errors {
@@ -357,17 +444,8 @@ impl Rules for Claim {
 
     fn validate_update(&self, new: &Value, old: &Value, part: Part<'_>, settings: &Settings) -> Errors {
         let mut errors = self.validate(new, settings);
-        let bare = |object: &Value| {
-            let mut spec = object["spec"].clone();
-            for name in ["resources", "volumeName", "storageClassName", "volumeAttributesClassName"] {
-                field::remove(&mut spec, name);
-            }
-            spec
-        };
-        if part == Part::Main && bare(new) != bare(old) {
-            let detail = "spec is immutable after creation except resources.requests and volumeAttributesClassName for \
-                          bound claims";
-            errors.push(Error::forbidden(&Path::new("spec"), detail));
+        if part == Part::Main {
+            errors.extend(claim_change(new, old));
         }
         errors
     }

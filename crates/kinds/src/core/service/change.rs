@@ -83,6 +83,9 @@ pub(super) fn drop_what_type_forbids(spec: &mut Value, old: &Value) {
             }
         }
     }
+    if needs_cluster_ip(old) && !needs_cluster_ip(spec) && same(spec, "internalTrafficPolicy") {
+        field::remove(spec, "internalTrafficPolicy");
+    }
     if externally_accessible(old) && !externally_accessible(spec) && same(spec, "externalTrafficPolicy") {
         field::remove(spec, "externalTrafficPolicy");
     }

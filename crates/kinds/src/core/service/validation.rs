@@ -292,13 +292,18 @@ fn policies(spec: &Value, path: &Path) -> Errors {
     }
     let own = path.child("internalTrafficPolicy");
     match spec["internalTrafficPolicy"].as_str() {
-        None if needs_cluster_ip(spec) => errors.push(Error::required(&own, "")),
+        None if ["ClusterIP", "NodePort", "LoadBalancer"].contains(&text(spec, "/type")) => {
+            errors.push(Error::required(&own, ""))
+        }
         None => {}
         Some(policy) => errors.extend(one_of(&own, policy, &["Cluster", "Local"])),
     }
     if let Some(distribution) = spec["trafficDistribution"].as_str() {
-        let supported = ["PreferClose", "PreferSameNode", "PreferSameZone"];
-        errors.extend(one_of(&path.child("trafficDistribution"), distribution, &supported));
+        let supported = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+        if !supported.contains(&distribution) {
+            let at = path.child("trafficDistribution");
+            errors.push(Error::not_supported_as_listed(&at, distribution, &supported));
+        }
     }
     errors
 }

@@ -2,12 +2,15 @@
 //!
 //! Compat: v1 knows one target, the CPU's utilization; the other metrics stand in an annotation there.
 
-use meta::field::{Error, Errors, Path};
+mod validation;
+
+use meta::field::{Errors, Path};
 use serde_json::{Value, json};
 
 use crate::age;
+use crate::apps::template::not_negative;
 use crate::field::{self, text};
-use crate::plain::{AGE, NAME, STATUS, column, name, prepare_create, prepare_update, resource};
+use crate::plain::{AGE, NAME, STATUS, column, name, resource};
 use crate::resource::{Column, Part, Resource, Rules, Settings};
 
 /// The group's resources; the preferred version first.
@@ -81,7 +84,8 @@ impl Rules for Autoscaler {
         if let Some(target) = take(object, "targetCPUUtilizationPercentage").filter(Value::is_number) {
             metrics.push(cpu(&target));
         }
-        let others = object["metadata"]["annotations"].as_object_mut().and_then(|all| all.remove(METRICS));
+        let annotations = object.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
+        let others = annotations.and_then(|all| all.remove(METRICS));
         let others: Option<Vec<Value>> =
             others.as_ref().and_then(Value::as_str).and_then(|text| serde_json::from_str(text).ok());
         metrics.extend(others.unwrap_or_default());
@@ -97,46 +101,37 @@ impl Rules for Autoscaler {
             return;
         }
         object["apiVersion"] = json!("autoscaling/v1");
+        if let Some(status) = object.get_mut("status").filter(|status| status.is_object()) {
+            field::remove(status, "currentMetrics");
+            field::default(status, "currentReplicas", 0);
+        }
         let Some(Value::Array(mut metrics)) = take(object, "metrics") else { return };
         if let Some(place) = metrics.iter().position(|metric| utilization(metric).is_some()) {
             let metric = metrics.remove(place);
             object["spec"]["targetCPUUtilizationPercentage"] = utilization(&metric).cloned().unwrap_or_default();
         }
         if !metrics.is_empty() {
-            object["metadata"]["annotations"][METRICS] = json!(json!(metrics).to_string());
+            field::child(&mut object["metadata"], "annotations")[METRICS] = json!(json!(metrics).to_string());
         }
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        prepare_create(object);
+        object["status"] = json!({"currentMetrics": null, "desiredReplicas": 0});
     }
 
-    fn prepare_update(&self, new: &mut Value, old: &Value, part: Part<'_>) {
-        prepare_update(new, old, part);
+    fn validate(&self, object: &Value, _: &Settings) -> Errors {
+        let mut object = object.clone();
+        self.to_stored(&mut object);
+        validation::check(&object, None)
     }
 
-    fn validate(&self, object: &Value, _settings: &Settings) -> Errors {
-        let (spec, path) = (&object["spec"], Path::new("spec"));
-        let mut errors = Errors::new();
-        let number = |name: &str| spec[name].as_i64().unwrap_or_default();
-        if number("maxReplicas") < 1 {
-            let text = "must be greater than 0";
-            errors.push(Error::invalid(&path.child("maxReplicas"), spec["maxReplicas"].clone(), text));
+    fn validate_update(&self, new: &Value, old: &Value, part: Part<'_>, _: &Settings) -> Errors {
+        if part == Part::Status {
+            return not_negative(&new["status"], &["currentReplicas", "desiredReplicas"], &Path::new("status"));
         }
-        if number("minReplicas") < 1 {
-            let text = "must be greater than or equal to 1";
-            errors.push(Error::invalid(&path.child("minReplicas"), spec["minReplicas"].clone(), text));
-        }
-        if number("maxReplicas") < number("minReplicas") {
-            let text = "must be greater than or equal to `minReplicas`";
-            errors.push(Error::invalid(&path.child("maxReplicas"), spec["maxReplicas"].clone(), text));
-        }
-        for part in ["kind", "name"] {
-            if text(spec, &format!("/scaleTargetRef/{part}")).is_empty() {
-                errors.push(Error::required(&path.child("scaleTargetRef").child(part), ""));
-            }
-        }
-        errors
+        let mut new = new.clone();
+        self.to_stored(&mut new);
+        validation::check(&new, Some(old))
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -146,12 +141,12 @@ impl Rules for Autoscaler {
         let wanted = metrics.filter_map(utilization).chain(object.pointer("/spec/targetCPUUtilizationPercentage"));
         let targets: Vec<String> = wanted.map(|target| format!("cpu: <unknown>/{target}%")).collect();
         let targets = if targets.is_empty() { "<none>".to_owned() } else { targets.join(", ") };
-        let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default().to_string();
+        let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
         vec![
             name(object),
             reference.into(),
             targets.into(),
-            number("/spec/minReplicas").into(),
+            number("/spec/minReplicas").to_string().into(),
             number("/spec/maxReplicas").into(),
             number("/status/currentReplicas").into(),
             age::of(object, now),
