@@ -8,6 +8,7 @@ mod limit_ranger;
 mod matching;
 mod namespace_lifecycle;
 mod node_restriction;
+mod pod_security;
 mod policy;
 mod priority;
 mod runtime_class;
@@ -33,6 +34,7 @@ pub fn all(caller: &Caller) -> Vec<Arc<dyn Admission>> {
         Arc::new(service_account::ServiceAccount),
         Arc::new(node_restriction::NodeRestriction),
         Arc::new(taint_nodes::TaintNodesByCondition),
+        Arc::new(pod_security::PodSecurity),
         Arc::new(priority::Priority),
         Arc::new(toleration_seconds::DefaultTolerationSeconds),
         Arc::new(storage::DefaultStorageClass),
