@@ -11,6 +11,7 @@ mod node_restriction;
 mod pod_security;
 mod policy;
 mod priority;
+mod reach;
 mod runtime_class;
 mod service_account;
 mod storage;
@@ -24,7 +25,8 @@ use std::sync::Arc;
 
 use registry::Admission;
 
-pub use webhook::{Caller, Dial, WebhookConverter};
+pub use reach::{Dial, ServicePort, trusting};
+pub use webhook::{Caller, WebhookConverter};
 
 /// All plugins, in upstream's order; those that are programs elsewhere are called by `caller`.
 pub fn all(caller: &Caller) -> Vec<Arc<dyn Admission>> {

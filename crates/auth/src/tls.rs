@@ -1,9 +1,10 @@
-//! The server's side of TLS: a certificate that renews itself, and clients that may show one.
+//! The server's side of TLS: certificates that renew themselves, and clients that may show one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use meta::{Clock, UserInfo};
+use rustls::client::ResolvesClientCert;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::default_provider;
@@ -14,7 +15,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConf
 use rustls_pki_types::{CertificateDer, UnixTime};
 
 use crate::certificate;
-use crate::pki::{Pki, PkiError, Purpose};
+use crate::pki::{Authority, Pki, PkiError, Purpose};
 
 /// What cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -112,48 +113,89 @@ impl ClientCertVerifier for PeerVerifier {
     }
 }
 
-/// The server's certificate, renewed by the first handshake after two thirds of its life.
-pub struct ServerCertificate {
+/// A certificate of our own, renewed by the first handshake after two thirds of its life.
+struct Renewed {
     pki: Arc<Pki>,
+    authority: fn(&Pki) -> &Authority,
     purpose: Purpose,
     clock: Arc<dyn Clock>,
     current: Mutex<(Timestamp, Arc<CertifiedKey>)>,
 }
 
-impl ServerCertificate {
-    /// Issues the first.
-    pub fn new(pki: Arc<Pki>, purpose: Purpose, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
-        let current = issue(&pki, &purpose, clock.now())?;
-        Ok(Self { pki, purpose, clock, current: Mutex::new(current) })
+impl Renewed {
+    fn new(
+        pki: Arc<Pki>,
+        authority: fn(&Pki) -> &Authority,
+        purpose: Purpose,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, TlsError> {
+        let current = Mutex::new(issue(authority(&pki), &purpose, clock.now())?);
+        Ok(Self { pki, authority, purpose, clock, current })
     }
 
     fn current(&self) -> Arc<CertifiedKey> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();
         if now >= current.0 {
-            match issue(&self.pki, &self.purpose, now) {
+            match issue((self.authority)(&self.pki), &self.purpose, now) {
                 Ok(renewed) => *current = renewed,
-                Err(error) => tracing::error!(%error, "renewing the server's certificate"),
+                Err(error) => tracing::error!(%error, purpose = ?self.purpose, "renewing a certificate"),
             }
         }
         Arc::clone(&current.1)
     }
 }
 
-impl std::fmt::Debug for ServerCertificate {
+impl std::fmt::Debug for Renewed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerCertificate").field("purpose", &self.purpose).finish_non_exhaustive()
+        f.debug_struct("Renewed").field("purpose", &self.purpose).finish_non_exhaustive()
+    }
+}
+
+/// The certificate that a server shows.
+#[derive(Debug)]
+pub struct ServerCertificate(Renewed);
+
+impl ServerCertificate {
+    /// Issues the first.
+    pub fn new(pki: Arc<Pki>, purpose: Purpose, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        Renewed::new(pki, |pki| &pki.cluster, purpose, clock).map(Self)
     }
 }
 
 impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.current())
+        Some(self.0.current())
     }
 }
 
-fn issue(pki: &Pki, purpose: &Purpose, now: Timestamp) -> Result<(Timestamp, Arc<CertifiedKey>), TlsError> {
-    let leaf = pki.cluster.issue(purpose, now)?;
+/// The certificate that the API server shows to those who answer in its place: it may tell them who is asking.
+#[derive(Debug)]
+pub struct FrontProxyCertificate(Renewed);
+
+impl FrontProxyCertificate {
+    /// The name in it.
+    pub const NAME: &str = "front-proxy-client";
+
+    /// Issues the first.
+    pub fn new(pki: Arc<Pki>, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        let purpose = Purpose::Client { user: Self::NAME.to_owned(), groups: Vec::new() };
+        Renewed::new(pki, |pki| &pki.front_proxy, purpose, clock).map(Self)
+    }
+}
+
+impl ResolvesClientCert for FrontProxyCertificate {
+    fn resolve(&self, _issuers: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.current())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+fn issue(authority: &Authority, purpose: &Purpose, now: Timestamp) -> Result<(Timestamp, Arc<CertifiedKey>), TlsError> {
+    let leaf = authority.issue(purpose, now)?;
     let key = CertifiedKey::from_der(vec![leaf.certificate.clone()], leaf.key(), &provider());
     Ok((leaf.renew_at, Arc::new(key.map_err(|error| TlsError::Tls(error.to_string()))?)))
 }

@@ -15,4 +15,4 @@ pub use api::{Client, Transport, WatchStream};
 pub use controller::{Controller, Driver, Mapping, Outcome, ReconcileError, Source};
 pub use informer::{Index, Informer, Words};
 pub use recorder::{Recorder, Subject};
-pub use tls::trusting_tls;
+pub use tls::{trusting_tls, trusting_tls_as};

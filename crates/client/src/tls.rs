@@ -3,20 +3,28 @@
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, WantsClientCert};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
+use rustls::{ClientConfig, ConfigBuilder, DigitallySignedStruct, SignatureScheme};
 
 /// TLS towards pods and services, whose certificates are their own: none is checked.
 pub fn trusting_tls() -> Arc<ClientConfig> {
+    Arc::new(trusting().with_no_client_auth())
+}
+
+/// The same, with a certificate to show.
+pub fn trusting_tls_as(certificate: Arc<dyn ResolvesClientCert>) -> ClientConfig {
+    trusting().with_client_cert_resolver(certificate)
+}
+
+fn trusting() -> ConfigBuilder<ClientConfig, WantsClientCert> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let schemes = provider.signature_verification_algorithms.supported_schemes();
-    let config = ClientConfig::builder_with_provider(provider)
+    ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("the provider supports the default versions")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Trusting(schemes)))
-        .with_no_client_auth();
-    Arc::new(config)
 }
 
 /// Accepts every certificate.

@@ -1,78 +1,161 @@
-//! What is served: groups, versions, resources. Made from the registry's table.
+//! What is served: groups, versions, resources. Made from the registry's table, and from what aggregated servers say.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Response, StatusCode};
 use kinds::Resource;
 use meta::GroupVersion;
 use registry::Resources;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::aggregation::{Aggregator, Priority, Remote};
 use crate::metrics;
 use crate::negotiate::Encoding;
 use crate::response::{Body, document};
 
-/// The answer to a discovery path, if it is one.
-pub(crate) fn answer(resources: &Resources, address: &str, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
-    let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
-    let value = match parts.as_slice() {
-        ["api"] if aggregated(headers) => return Some(aggregate(resources, |group| group.is_empty())),
-        ["apis"] if aggregated(headers) => return Some(aggregate(resources, |group| !group.is_empty())),
-        ["api"] => {
-            let everyone = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]);
-            json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": everyone})
-        }
-        ["apis"] => {
-            let groups: Vec<Value> =
-                versions(resources).iter().filter(|(name, _)| !name.is_empty()).map(group).collect();
-            json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
-        }
-        ["apis", name] => {
-            let all = versions(resources);
-            let mut value = group(all.get_key_value(*name)?);
-            value["kind"] = json!("APIGroup");
-            value["apiVersion"] = json!("v1");
-            value
-        }
-        ["api", version] => list(resources, &GroupVersion::new("", *version))?,
-        ["apis", group, version] => list(resources, &GroupVersion::new(*group, *version))?,
-        _ => return None,
-    };
-    Some(document(StatusCode::OK, Encoding::Json, &value))
+/// What is served, here and by others.
+pub(crate) struct Served<'a> {
+    resources: &'a Resources,
+    aggregator: &'a Aggregator,
 }
 
-/// Versions of each group, the preferred one first.
-fn versions(resources: &Resources) -> BTreeMap<String, Vec<String>> {
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for row in resources.iter() {
-        let versions = groups.entry(row.group.to_owned()).or_default();
-        if !versions.iter().any(|version| version == row.version) {
-            versions.push(row.version.to_owned());
-        }
+/// A version of a group, and who serves it.
+struct Version {
+    gv: GroupVersion,
+    priority: Priority,
+    remote: Option<Arc<Remote>>,
+}
+
+impl<'a> Served<'a> {
+    /// Here from this table, elsewhere as the aggregator knows.
+    pub(crate) fn new(resources: &'a Resources, aggregator: &'a Aggregator) -> Self {
+        Self { resources, aggregator }
     }
-    groups.entry(metrics::GROUP.to_owned()).or_insert_with(|| vec![metrics::VERSION.to_owned()]);
-    groups
-}
 
-fn group((name, versions): (&String, &Vec<String>)) -> Value {
-    let version =
-        |version: &String| json!({"groupVersion": GroupVersion::new(name, version).to_string(), "version": version});
-    let versions: Vec<Value> = versions.iter().map(version).collect();
-    json!({"name": name, "preferredVersion": versions.first(), "versions": versions})
-}
-
-fn rows<'a>(resources: &'a Resources, gv: &GroupVersion) -> Vec<&'a Resource> {
-    resources.iter().filter(|row| row.group == gv.group && row.version == gv.version).collect()
-}
-
-fn list(resources: &Resources, gv: &GroupVersion) -> Option<Value> {
-    let rows = rows(resources, gv);
-    if rows.is_empty() && !is_metrics(gv) {
-        return None;
+    /// The answer to a discovery path, if it is one.
+    pub(crate) fn answer(&self, address: &str, path: &str, headers: &HeaderMap) -> Option<Response<Body>> {
+        let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+        let value = match parts.as_slice() {
+            ["api"] if is_aggregated(headers) => return Some(self.aggregate(headers, true)),
+            ["apis"] if is_aggregated(headers) => return Some(self.aggregate(headers, false)),
+            ["api"] => {
+                let everyone = json!([{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]);
+                json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": everyone})
+            }
+            ["apis"] => {
+                let mut groups = self.groups();
+                groups.retain(|versions| !is_core(versions));
+                let groups: Vec<Value> = groups.iter().map(|versions| group(versions)).collect();
+                json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})
+            }
+            ["apis", name] => {
+                let groups = self.groups();
+                let mut value = group(groups.iter().find(|versions| versions[0].gv.group == *name)?);
+                value["kind"] = json!("APIGroup");
+                value["apiVersion"] = json!("v1");
+                value
+            }
+            ["api", version] => self.list(&GroupVersion::new("", *version))?,
+            ["apis", group, version] => self.list(&GroupVersion::new(*group, *version))?,
+            _ => return None,
+        };
+        Some(document(StatusCode::OK, Encoding::Json, &value))
     }
-    let own = if rows.is_empty() { metrics::resources() } else { Vec::new() };
-    let list: Vec<Value> = rows.into_iter().flat_map(entries).chain(own).collect();
-    Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv.to_string(), "resources": list}))
+
+    /// Versions of each group; groups and versions in their order. No group is empty.
+    fn groups(&self) -> Vec<Vec<Version>> {
+        let mut groups: BTreeMap<String, Vec<Version>> = BTreeMap::new();
+        let own = self.resources.iter().map(|row| GroupVersion::new(row.group, row.version));
+        let own = own.chain([GroupVersion::new(metrics::GROUP, metrics::VERSION)]);
+        let own = own.map(|gv| Version { priority: Priority::local(&gv), gv, remote: None });
+        let remotes = self.aggregator.remotes();
+        let others = remotes.values().map(|remote| Version {
+            gv: remote.gv.clone(),
+            priority: remote.priority,
+            remote: Some(Arc::clone(remote)),
+        });
+        for version in others.chain(own) {
+            let versions = groups.entry(version.gv.group.clone()).or_default();
+            if !versions.iter().any(|known| known.gv == version.gv) {
+                versions.push(version);
+            }
+        }
+        let mut groups: Vec<Vec<Version>> = groups.into_values().collect();
+        for versions in &mut groups {
+            versions.sort_by_key(|version| std::cmp::Reverse(version.priority.version));
+        }
+        let first = |versions: &Vec<Version>| versions.iter().map(|version| version.priority.group).max();
+        groups.sort_by_key(|versions| std::cmp::Reverse(first(versions)));
+        groups
+    }
+
+    fn rows(&self, gv: &GroupVersion) -> Vec<&'a Resource> {
+        self.resources.iter().filter(|row| row.group == gv.group && row.version == gv.version).collect()
+    }
+
+    fn list(&self, gv: &GroupVersion) -> Option<Value> {
+        let rows = self.rows(gv);
+        if rows.is_empty() && !is_metrics(gv) {
+            return None;
+        }
+        let own = if rows.is_empty() { metrics::resources() } else { Vec::new() };
+        let list: Vec<Value> = rows.into_iter().flat_map(entries).chain(own).collect();
+        Some(json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": gv.to_string(), "resources": list}))
+    }
+
+    fn aggregate(&self, headers: &HeaderMap, core: bool) -> Response<Body> {
+        let groups = self.groups();
+        let wanted = groups.iter().filter(|versions| is_core(versions) == core);
+        let items: Vec<Value> = wanted.map(|versions| self.aggregate_group(versions)).collect();
+        let value = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
+        let body = serde_json::to_vec(&value).unwrap_or_default();
+        let tag = format!("\"{}\"", hex::encode_upper(Sha256::digest(&body)));
+        let known = headers.get(IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+        let (status, body) =
+            if known == Some(&tag) { (StatusCode::NOT_MODIFIED, Vec::new()) } else { (StatusCode::OK, body) };
+        let mut response = crate::response::whole(status, AGGREGATED, body);
+        if let Ok(tag) = HeaderValue::from_str(&tag) {
+            response.headers_mut().insert(ETAG, tag);
+        }
+        response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
+        response
+    }
+
+    fn aggregate_group(&self, versions: &[Version]) -> Value {
+        let name = &versions[0].gv.group;
+        let shown: Vec<Value> = versions.iter().map(|version| self.aggregate_version(version)).collect();
+        // Compat: the core group's metadata has no name.
+        let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
+        json!({"metadata": metadata, "versions": shown})
+    }
+
+    fn aggregate_version(&self, Version { gv, remote, .. }: &Version) -> Value {
+        if let Some(remote) = remote {
+            let learned = self.aggregator.learned(gv).map(|learned| learned.aggregated(remote)).unwrap_or_default();
+            // Compat: of a server that doesn't answer, what it said last is shown as such.
+            let freshness = if remote.available { "Current" } else { "Stale" };
+            return json!({"version": gv.version, "freshness": freshness, "resources": learned});
+        }
+        let rows = self.rows(gv);
+        let own = if rows.is_empty() && is_metrics(gv) { metrics::aggregated_resources() } else { Vec::new() };
+        let list: Vec<Value> = rows.into_iter().map(aggregate_resource).chain(own).collect();
+        json!({"version": gv.version, "freshness": "Current", "resources": list})
+    }
+}
+
+const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+
+fn is_core(versions: &[Version]) -> bool {
+    versions[0].gv.group.is_empty()
+}
+
+fn group(versions: &[Version]) -> Value {
+    let version = |own: &Version| json!({"groupVersion": own.gv.to_string(), "version": own.gv.version});
+    let shown: Vec<Value> = versions.iter().map(version).collect();
+    json!({"name": versions[0].gv.group, "preferredVersion": shown.first(), "versions": shown})
 }
 
 fn is_metrics(gv: &GroupVersion) -> bool {
@@ -103,34 +186,22 @@ fn entries(row: &Resource) -> Vec<Value> {
     std::iter::once(own).chain(beneath).collect()
 }
 
-fn aggregated(headers: &HeaderMap) -> bool {
-    let accept = headers.get(http::header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    accept.contains("as=APIGroupDiscoveryList") && accept.contains("v=v2;")
-        || accept.contains("v=v2,")
-        || accept.ends_with("v=v2")
-}
-
-fn aggregate(resources: &Resources, wanted: impl Fn(&str) -> bool) -> Response<Body> {
-    let all = versions(resources);
-    let items: Vec<Value> =
-        all.iter().filter(|(name, _)| wanted(name)).map(|entry| aggregate_group(resources, entry)).collect();
-    let value = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items});
-    let body = serde_json::to_vec(&value).unwrap_or_default();
-    crate::response::whole(StatusCode::OK, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", body)
-}
-
-fn aggregate_group(resources: &Resources, (name, versions): (&String, &Vec<String>)) -> Value {
-    let version = |version: &String| {
-        let gv = GroupVersion::new(name, version);
-        let rows = rows(resources, &gv);
-        let own = if rows.is_empty() && is_metrics(&gv) { metrics::aggregated_resources() } else { Vec::new() };
-        let list: Vec<Value> = rows.into_iter().map(aggregate_resource).chain(own).collect();
-        json!({"version": version, "freshness": "Current", "resources": list})
-    };
-    let versions: Vec<Value> = versions.iter().map(version).collect();
-    // Compat: the core group's metadata has no name.
-    let metadata = if name.is_empty() { json!({}) } else { json!({"name": name}) };
-    json!({"metadata": metadata, "versions": versions})
+/// Whether the client likes the aggregated form better than the others.
+fn is_aggregated(headers: &HeaderMap) -> bool {
+    let accept = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    for one in accept.split(',') {
+        let mut parts = one.split(';').map(str::trim);
+        let json = matches!(parts.next(), Some("application/json" | "application/*" | "*/*"));
+        let asked: BTreeMap<&str, &str> = parts.filter_map(|part| part.split_once('=')).collect();
+        let is = |name: &str, value: &str| asked.get(name) == Some(&value);
+        if !asked.contains_key("as") {
+            return false;
+        }
+        if json && is("as", "APIGroupDiscoveryList") && is("g", "apidiscovery.k8s.io") && is("v", "v2") {
+            return true;
+        }
+    }
+    false
 }
 
 fn aggregate_resource(row: &Resource) -> Value {
@@ -160,4 +231,25 @@ fn aggregate_resource(row: &Resource) -> Value {
         entry["subresources"] = row.subresources.iter().map(beneath).collect();
     }
     entry
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_is_the_one_that_is_asked_for() {
+        let check = |accept: &str, expected: bool| {
+            let mut headers = HeaderMap::new();
+            headers.insert(ACCEPT, accept.parse().expect("a header"));
+            assert_eq!(is_aggregated(&headers), expected, "{accept}");
+        };
+        check("application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json", true);
+        check("application/json;v=v2;g=apidiscovery.k8s.io;as=APIGroupDiscoveryList;q=0.9", true);
+        let older = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList";
+        check(older, false);
+        check(&format!("{older},{AGGREGATED}"), true);
+        check("application/json;v=v2", false);
+        check("application/json, application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", false);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use admission::Dial;
 use auth::node::Graph;
 use auth::rbac::Rbac;
 use auth::token::{TokenRequest, Tokens};
@@ -10,7 +11,7 @@ use meta::{ApiError, Call, Clock, Gvr, Object, Reply, ResourcePath, UserInfo, Ve
 use registry::{Registry, WatchStream};
 use serde_json::Value;
 
-use crate::relay::Dial;
+use crate::aggregation::Aggregator;
 
 /// What the front door is made of.
 pub struct DoorConfig {
@@ -30,7 +31,9 @@ pub struct DoorConfig {
     pub clock: Arc<dyn Clock>,
     /// TLS towards kubelets: trusts their authority and shows the server's client certificate.
     pub kubelet_tls: Arc<rustls::ClientConfig>,
-    /// Opens connections to nodes.
+    /// The certificate that is shown to aggregated API servers.
+    pub front_proxy: Arc<dyn rustls::client::ResolvesClientCert>,
+    /// Opens connections to nodes and to aggregated API servers.
     pub dial: Arc<dyn Dial>,
     /// Host and port by which clients reach the server, for example `10.0.0.1:6443`: what discovery and OpenID documents name.
     pub address: String,
@@ -39,6 +42,7 @@ pub struct DoorConfig {
 /// The front door.
 pub struct Door {
     pub(crate) config: DoorConfig,
+    pub(crate) aggregator: Arc<Aggregator>,
     reviews: Reviews,
 }
 
@@ -47,8 +51,9 @@ impl Door {
     pub fn open(config: DoorConfig) -> Arc<Self> {
         let reviews =
             Reviews { authenticator: Arc::clone(&config.authenticator), authorizer: Arc::clone(&config.authorizer) };
-        crate::feeds::start(&config);
-        Arc::new(Self { config, reviews })
+        let aggregator = Arc::new(Aggregator::new(Arc::clone(&config.front_proxy)));
+        crate::feeds::start(&config, &aggregator);
+        Arc::new(Self { config, aggregator, reviews })
     }
 
     /// Carries out a call for a user, if the user may.

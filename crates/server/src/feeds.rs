@@ -1,4 +1,4 @@
-//! Keeps the authorizers' indexes up to date with what is stored.
+//! Keeps the indexes of authorizers and of the aggregator up to date with what is stored.
 
 use std::sync::Arc;
 
@@ -6,12 +6,13 @@ use futures::StreamExt;
 use meta::{Gvr, Object, ResourcePath, WatchEvent, WatchOptions};
 use registry::Registry;
 
+use crate::aggregation::{API_SERVICES, Aggregator};
 use crate::door::DoorConfig;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Loads what is there, and follows it from then on. The tasks end with the registry.
-pub(crate) fn start(config: &DoorConfig) {
+pub(crate) fn start(config: &DoorConfig, aggregator: &Arc<Aggregator>) {
     for resource in ["roles", "clusterroles", "rolebindings", "clusterrolebindings"] {
         let rbac = Arc::clone(&config.rbac);
         let load = |object: &Object| rbac.put(object).map_err(|error| error.to_string());
@@ -31,6 +32,14 @@ pub(crate) fn start(config: &DoorConfig) {
         let graph = Arc::clone(&config.graph);
         follow(&config.registry, Gvr::new("", "v1", resource), revision, move |event| graph.apply(event));
     }
+    let (group, version, resource) = API_SERVICES;
+    let services = Gvr::new(group, version, resource);
+    let revision = load_all(&config.registry, &services, |object| {
+        aggregator.put(object);
+        Ok(())
+    });
+    let aggregator = Arc::clone(aggregator);
+    follow(&config.registry, services, revision, move |event| aggregator.apply(event));
 }
 
 fn load_all(registry: &Registry, gvr: &Gvr, load: impl Fn(&Object) -> Result<(), String>) -> u64 {
@@ -54,6 +63,6 @@ fn follow(registry: &Arc<Registry>, gvr: Gvr, revision: u64, apply: impl Fn(&Wat
                 }
             });
         }
-        Err(error) => tracing::error!(resource = %gvr.qualified(), %error, "an authorizer can't follow its objects"),
+        Err(error) => tracing::error!(resource = %gvr.qualified(), %error, "an index can't follow its objects"),
     }
 }

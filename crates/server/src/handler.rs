@@ -9,12 +9,14 @@ use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use meta::{ApiError, Reply, ResourcePath, UserInfo, Verb};
 
+use crate::aggregation::{self, Remote};
 use crate::asked::{self, Asked};
 use crate::body;
 use crate::door::Door;
 use crate::method;
 use crate::metrics;
 use crate::negotiate::{self, Encoding, Offer, View};
+use crate::onward;
 use crate::pack;
 use crate::pretty;
 use crate::proxy;
@@ -33,9 +35,8 @@ const WATCH: Duration = Duration::from_secs(45 * 60);
 pub(crate) async fn handle(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
     let encoding = negotiate::form(request.headers(), Offer::Object).map_or(Encoding::Json, |form| form.encoding);
     let for_people = pretty::is_wanted(request.uri().query(), request.headers());
-    let relayed = matches!(route(request.uri().path()), Route::Resource(path, _) if proxy::is_proxied(&path) || relay::is_relayed(&path));
     let response = match answer(door, peer, request).await {
-        Ok(response) if relayed => return response,
+        Ok(response) if response.extensions().get::<onward::Relayed>().is_some() => return response,
         Ok(response) => response,
         Err(error) => {
             tracing::debug!(code = error.code(), %error, "refused");
@@ -48,6 +49,9 @@ pub(crate) async fn handle(door: &Arc<Door>, peer: &Peer, request: Request<Incom
 async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
     let path = request.uri().path().to_owned();
     let user = user(door, peer, request.headers())?;
+    if let Some(remote) = door.aggregator.remote_of(path.strip_prefix("/openapi/v3").unwrap_or(&path)) {
+        return elsewhere(door, &user, &remote, request).await;
+    }
     match route(&path) {
         Route::Site => {
             door.authorize_path(&user, &request.method().as_str().to_ascii_lowercase(), &path)?;
@@ -79,15 +83,39 @@ async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Re
             door.authorize(&user, &resource, proxy::verb(request.method())?, None)?;
             proxy::proxy(door, &resource, request).await
         }
-        Route::Resource(resource, _) => {
+        Route::Resource(resource, rest) => {
             let target = Target::new(resource, &request, false);
-            on_resource(door, &user, target, request).await
+            target.authorize(door, &user, request.method())?;
+            if rest.is_empty() {
+                on_resource(door, target, (&user, request)).await
+            } else {
+                Ok(response::page_not_found())
+            }
         }
         Route::Watch(resource) => {
             let target = Target::new(resource, &request, true);
-            on_resource(door, &user, target, request).await
+            target.authorize(door, &user, request.method())?;
+            on_resource(door, target, (&user, request)).await
         }
     }
+}
+
+/// What an aggregated server answers; what its user may do is ours to say first.
+async fn elsewhere(
+    door: &Door,
+    user: &UserInfo,
+    remote: &Remote,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
+    match route(request.uri().path()) {
+        Route::Site => {
+            let verb = request.method().as_str().to_ascii_lowercase();
+            door.authorize_path(user, &verb, request.uri().path())?;
+        }
+        Route::Resource(path, _) => Target::new(path, &request, false).authorize(door, user, request.method())?,
+        Route::Watch(path) => Target::new(path, &request, true).authorize(door, user, request.method())?,
+    }
+    Ok(aggregation::forward(door, remote, user, request).await)
 }
 
 fn user(door: &Door, peer: &Peer, headers: &HeaderMap) -> Result<Arc<UserInfo>, ApiError> {
@@ -130,11 +158,9 @@ fn path_is_read(method: &Method) -> bool {
 
 async fn on_resource(
     door: &Arc<Door>,
-    user: &UserInfo,
     target: Target,
-    request: Request<Incoming>,
+    (user, request): (&UserInfo, Request<Incoming>),
 ) -> Result<Response<Body>, ApiError> {
-    target.authorize(door, user, request.method())?;
     let Target { path, query, watching } = target;
     let resources = door.config.registry.resources();
     let Some(row) = resources.by_gvr(&path.gvr).cloned() else {

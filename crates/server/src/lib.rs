@@ -4,6 +4,7 @@
 //! as the client wants it. Components in the process come through the same door by [`Local`], without an encoding. HTTP's
 //! codes appear in `response` alone; nothing here knows controllers or nodes beyond a kubelet's address.
 
+mod aggregation;
 mod asked;
 mod body;
 mod components;
@@ -34,8 +35,8 @@ mod table;
 mod watch;
 mod yaml;
 
+pub use aggregation::{Availability, Registration};
 pub use door::{Door, DoorConfig};
 pub use grants::Grants;
 pub use listen::{Listener, ServeError};
 pub use local::Local;
-pub use relay::Dial;

@@ -17,6 +17,10 @@ use crate::response::Body;
 /// Why a request didn't get through; shown to its sender.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// An extension of answers that came from elsewhere: they go to the client as they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Relayed;
+
 /// A connection to whoever answers.
 pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
@@ -40,7 +44,8 @@ pub(crate) async fn send(
             let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(theirs), &mut TokioIo::new(ours)).await;
         });
     }
-    let (parts, body) = answer.into_parts();
+    let (mut parts, body) = answer.into_parts();
+    parts.extensions.insert(Relayed);
     Ok(Response::from_parts(parts, body.map_err(io::Error::other).boxed_unsync()))
 }
 

@@ -1,30 +1,20 @@
 //! What a pod's node answers: logs, and streams into containers. Relayed to the kubelet, byte for byte after an upgrade.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use http::header::{CONNECTION, HOST, UPGRADE};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use meta::{ApiError, Object, Reason, ResourcePath};
 use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use crate::door::Door;
 use crate::query::Query;
 use crate::response::Body;
 use crate::{log_socket, onward};
-
-/// Opens connections towards nodes, from the network that they are in.
-#[async_trait]
-pub trait Dial: Send + Sync + 'static {
-    /// A connection to an address.
-    async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream>;
-}
 
 /// Whether a subresource of pods is the kubelet's to answer.
 pub(crate) fn is_relayed(path: &ResourcePath) -> bool {

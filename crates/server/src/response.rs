@@ -4,7 +4,7 @@ use std::io;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER, WARNING, X_CONTENT_TYPE_OPTIONS};
 use http::{Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -32,7 +32,14 @@ pub(crate) fn whole(status: StatusCode, media_type: &str, body: impl Into<Bytes>
 
 /// The answer to a path that nothing is known of.
 pub(crate) fn page_not_found() -> Response<Body> {
-    whole(StatusCode::NOT_FOUND, "text/plain; charset=utf-8", "404 page not found\n")
+    page(StatusCode::NOT_FOUND, "404 page not found")
+}
+
+/// An answer in plain text, for what has no Status.
+pub(crate) fn page(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = whole(status, "text/plain; charset=utf-8", format!("{text}\n"));
+    response.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
 
 /// Tells the client of what it should know besides the answer.

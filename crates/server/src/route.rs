@@ -5,7 +5,7 @@ use meta::{Gvr, ResourcePath};
 /// A path of the API.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// A resource, and what follows a relaying subresource: `proxy/REST`.
+    /// A resource, and what follows its subresource: `proxy/REST`.
     Resource(ResourcePath, String),
     /// The older form of a watch: `/api/v1/watch/pods`.
     Watch(ResourcePath),
@@ -48,8 +48,7 @@ fn resource(group: &str, version: &str, parts: &[&str]) -> Option<(ResourcePath,
     let (resource, name, subresource, rest) = match parts {
         [resource] => (resource, None, None, &[][..]),
         [resource, name] => (resource, Some(name), None, &[][..]),
-        [resource, name, subresource] => (resource, Some(name), Some(subresource), &[][..]),
-        [resource, name, "proxy", rest @ ..] => (resource, Some(name), Some(&"proxy"), rest),
+        [resource, name, subresource, rest @ ..] => (resource, Some(name), Some(subresource), rest),
         _ => return None,
     };
     let owned = |text: Option<&&str>| text.map(|text| (*text).to_owned());
@@ -89,6 +88,7 @@ mod tests {
         );
         check("/api/v1/watch/namespaces/a/pods/b", Some(("pods", "a", "b", "", "watch")));
         check("/apis/apps/v1/watch/deployments", Some(("deployments.apps", "", "", "", "watch")));
+        check("/apis/a/v1/b/c/d/e", Some(("b.a", "", "c", "d", "e")));
         check("/api/v1", None);
         check("/apis/apps/v1", None);
         check("/version", None);

@@ -31,10 +31,11 @@ pub(crate) fn answer(
         _ => {}
     }
     let resources = door.config.registry.resources();
-    if let Some(answer) = openapi::answer(&resources, trimmed, query, headers) {
+    if let Some(answer) = openapi::answer(&resources, &door.aggregator, trimmed, (query, headers)) {
         return answer;
     }
-    match discovery::answer(&resources, &door.config.address, trimmed, headers) {
+    let served = discovery::Served::new(&resources, &door.aggregator);
+    match served.answer(&door.config.address, trimmed, headers) {
         Some(answer) => Ok(answer),
         None if is_of_group(&resources, trimmed) => Err(ApiError::no_such_resource()),
         None => Ok(page_not_found()),

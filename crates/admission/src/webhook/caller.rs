@@ -1,40 +1,24 @@
 //! Calling a webhook: its address, TLS, one POST. Redirects are never followed.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use rand::seq::IndexedRandom;
 use registry::Reader;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::fields::{items, text};
+use crate::fields::text;
+use crate::reach::{Dial, ServicePort, trusting};
 
 /// Bytes that an answer may have.
 const LIMIT: usize = 3 << 20;
-
-/// Opens connections from the network that the API server is in.
-#[async_trait]
-pub trait Dial: Send + Sync + 'static {
-    /// A connection to an address.
-    async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream>;
-
-    /// The addresses of a name.
-    async fn resolve(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>>;
-}
 
 /// Calls webhooks.
 #[derive(Clone)]
@@ -96,7 +80,7 @@ impl Caller {
         reader: &dyn Reader,
     ) -> Result<Vec<SocketAddr>, String> {
         if config["service"].is_object() {
-            return endpoints(&config["service"], port, reader);
+            return ServicePort::read(&config["service"]).addresses(&*self.dial, reader).await;
         }
         if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
@@ -108,7 +92,7 @@ impl Caller {
     async fn exchange(&self, target: &Target, config: &Value, review: &Value) -> Result<Value, String> {
         let address = target.addresses.choose(&mut rand::rng()).ok_or("no address")?;
         let stream = self.dial.dial(*address).await.map_err(|error| format!("dial tcp {address}: {error}"))?;
-        let tls = TlsConnector::from(Arc::new(trust(text(config, "/caBundle"))?));
+        let tls = TlsConnector::from(Arc::new(trusting(text(config, "/caBundle"))?.with_no_client_auth()));
         let name =
             ServerName::try_from(target.host.trim_matches(['[', ']']).to_owned()).map_err(|error| error.to_string())?;
         let stream = tls.connect(name, stream).await.map_err(|error| format!("tls: {error}"))?;
@@ -147,11 +131,10 @@ impl Caller {
 fn place(config: &Value) -> Result<(String, u16, String), String> {
     let service = &config["service"];
     if service.is_object() {
-        let host = format!("{}.{}.svc", text(service, "/name"), text(service, "/namespace"));
-        let port = service["port"].as_u64().and_then(|port| u16::try_from(port).ok()).unwrap_or(443);
+        let port = ServicePort::read(service);
         let path = text(service, "/path");
         let slash = if path.starts_with('/') { "" } else { "/" };
-        return Ok((host, port, format!("{slash}{path}")));
+        return Ok((port.host(), port.port, format!("{slash}{path}")));
     }
     let rest = text(config, "/url").strip_prefix("https://").ok_or("the URL's scheme is not https")?;
     let (authority, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
@@ -161,41 +144,4 @@ fn place(config: &Value) -> Result<(String, u16, String), String> {
     };
     let path = if path.is_empty() { "/" } else { path };
     Ok((host.to_owned(), port, path.to_owned()))
-}
-
-/// The ready endpoints of a service's port: dialled directly, so that no proxy's rules need to have come yet.
-fn endpoints(reference: &Value, port: u16, reader: &dyn Reader) -> Result<Vec<SocketAddr>, String> {
-    let (namespace, name) = (text(reference, "/namespace"), text(reference, "/name"));
-    let service = reader.get("", "services", namespace, name).ok_or_else(|| format!("service {name:?} not found"))?;
-    let service = service.value();
-    let wanted = items(&service, "/spec/ports").find(|own| own["port"] == port);
-    let wanted = wanted.ok_or_else(|| format!("no service port {port} found for service {name:?}"))?;
-    let port_name = text(wanted, "/name");
-    let mut found = Vec::new();
-    for slice in reader.list("discovery.k8s.io", "endpointslices", namespace) {
-        if slice.metadata.labels.get("kubernetes.io/service-name").map(String::as_str) != Some(name) {
-            continue;
-        }
-        let slice = slice.value();
-        let port =
-            items(&slice, "/ports").find(|own| text(own, "/name") == port_name).and_then(|own| own["port"].as_u64());
-        let Some(port) = port.and_then(|port| u16::try_from(port).ok()) else { continue };
-        let ready = items(&slice, "/endpoints").filter(|endpoint| endpoint["conditions"]["ready"] != false);
-        let addresses = ready.flat_map(|endpoint| items(endpoint, "/addresses")).filter_map(Value::as_str);
-        found.extend(addresses.filter_map(|address| Some(SocketAddr::new(address.parse().ok()?, port))));
-    }
-    if found.is_empty() { Err(format!("no endpoints available for service {name:?}")) } else { Ok(found) }
-}
-
-/// TLS that trusts only this authority, base64 of PEM.
-fn trust(authority: &str) -> Result<ClientConfig, String> {
-    let pem = STANDARD.decode(authority).map_err(|error| format!("decode the caBundle: {error}"))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| format!("read the caBundle: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("trust the caBundle: {error}"))?;
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    Ok(config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth())
 }

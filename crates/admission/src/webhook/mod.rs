@@ -7,7 +7,7 @@ mod mutating;
 mod review;
 mod validating;
 
-pub use caller::{Caller, Dial};
+pub use caller::Caller;
 pub use conversion::WebhookConverter;
 pub(crate) use mutating::MutatingWebhooks;
 pub(crate) use validating::ValidatingWebhooks;

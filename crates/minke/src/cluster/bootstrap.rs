@@ -1,8 +1,13 @@
 //! What every cluster has from its first start: namespaces, roles, classes, the API's own service.
 
+use auth::pki::Pki;
+use auth::tls::FrontProxyCertificate;
 use meta::{ApiError, Call, Gvr, Reason, ResourcePath, UserInfo, WriteOptions};
 use registry::Registry;
 use serde_json::{Value, json};
+
+/// The name of what [`authentication`] tells.
+pub(super) const AUTHENTICATION: &str = "extension-apiserver-authentication";
 
 /// Makes what isn't there yet, and brings roles up to date.
 pub(super) async fn run(registry: &Registry) -> Result<(), ApiError> {
@@ -89,4 +94,20 @@ pub(super) fn services() -> Vec<(Gvr, Value)> {
     });
     let services = || Gvr::new("", "v1", "services");
     vec![(services(), api), (services(), names)]
+}
+
+/// What tells aggregated API servers whom to trust: clients by their certificates, and us when we say who is asking.
+pub(super) fn authentication(pki: &Pki) -> (Gvr, Value) {
+    let data = json!({
+        "client-ca-file": pki.cluster.certificate_pem(),
+        "requestheader-client-ca-file": pki.front_proxy.certificate_pem(),
+        "requestheader-allowed-names": json!([FrontProxyCertificate::NAME]).to_string(),
+        "requestheader-username-headers": r#"["X-Remote-User"]"#,
+        "requestheader-uid-headers": r#"["X-Remote-Uid"]"#,
+        "requestheader-group-headers": r#"["X-Remote-Group"]"#,
+        "requestheader-extra-headers-prefix": r#"["X-Remote-Extra-"]"#,
+    });
+    let metadata = json!({"name": AUTHENTICATION, "namespace": "kube-system"});
+    let object = json!({"kind": "ConfigMap", "apiVersion": "v1", "metadata": metadata, "data": data});
+    (Gvr::new("", "v1", "configmaps"), object)
 }

@@ -5,17 +5,18 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use admission::Dial;
 use anyhow::Context;
 use async_trait::async_trait;
 use auth::pki::{Pki, Purpose};
-use auth::tls::{PeerVerifier, ServerCertificate, server_config};
+use auth::tls::{FrontProxyCertificate, PeerVerifier, ServerCertificate, server_config};
 use auth::token::{Signer, Tokens};
 use auth::{Authenticator, Authorizer, Chain, Masters};
 use client::{Client, Controller, Driver};
 use meta::{Clock, Gvr, Object, SystemClock, UserInfo};
 use registry::{Registry, RegistryConfig, Resources};
 use serde_json::Value;
-use server::{Dial, Door, DoorConfig, Grants, Listener, Local};
+use server::{Availability, Door, DoorConfig, Grants, Listener, Local, Registration};
 use store::{Embedded, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -63,13 +64,6 @@ struct OwnNetwork;
 
 #[async_trait]
 impl Dial for OwnNetwork {
-    async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        net::Namespace::own().connect(address).await
-    }
-}
-
-#[async_trait]
-impl admission::Dial for OwnNetwork {
     async fn dial(&self, address: SocketAddr) -> io::Result<TcpStream> {
         net::Namespace::own().connect(address).await
     }
@@ -122,10 +116,14 @@ impl ControlPlane {
         serve(&door, &pki, &clock, node_ip, gateway, (sockets, stop.clone(), &tasks))?;
         let access = access(&pki, &clock, port)?;
         let plane = Self { access, pki, door, clock, port, registry, store, stop, tasks };
-        let provided = provided(options.listen.ip(), (node_ip, port), gateway);
+        let mut provided = provided(options.listen.ip(), (node_ip, port), gateway);
+        provided.push(super::bootstrap::authentication(&plane.pki));
         let client = plane.client(UserInfo::new("system:apiserver", &["system:masters"]));
         let keeper = endpoints::Keeper::open(&plane.registry, provided, &client).await;
         plane.run(Arc::new(keeper.context("make the cluster's own services")?));
+        let registration = Registration::open(&plane.registry, &client).await;
+        plane.run(Arc::new(registration.context("register what the API serves")?));
+        plane.run(Arc::new(Availability::new(&plane.door, &client)));
         plane.start_controllers(layout);
         Ok(plane)
     }
@@ -261,6 +259,10 @@ fn open_door(
         graph: judges.graph,
         tokens,
         clock: Arc::clone(clock),
+        front_proxy: Arc::new(
+            FrontProxyCertificate::new(Arc::clone(pki), Arc::clone(clock))
+                .context("make the front proxy's certificate")?,
+        ),
         kubelet_tls: Arc::new(super::node::client_tls(pki, clock)?),
         dial: Arc::new(OwnNetwork),
         address,

@@ -1,11 +1,12 @@
-//! Who stands behind the services that the cluster itself provides: the API, and the names of services.
+//! Who stands behind the services that the cluster itself provides: the API, and the names of services. And that they stay as
+//! they are, as do other objects that are the cluster's own.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use client::{Client, Controller, Informer, Outcome, ReconcileError, Source};
-use meta::{ApiError, Call, Gvr, Reason, ResourcePath, UserInfo, WriteOptions};
+use meta::{ApiError, Call, FieldSelector, Gvr, LabelSelector, Reason, ResourcePath, UserInfo, WriteOptions};
 use registry::Registry;
 use serde_json::{Value, json};
 
@@ -54,7 +55,7 @@ fn slices() -> Gvr {
     Gvr::new("discovery.k8s.io", "v1", "endpointslices")
 }
 
-/// Keeps services that the cluster provides, and what stands behind them, as they are.
+/// Keeps services that the cluster provides, what stands behind them, and what it tells of itself, as they are.
 pub(super) struct Keeper {
     registry: Arc<Registry>,
     objects: Vec<(Gvr, Value)>,
@@ -62,7 +63,8 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    /// Makes what isn't there yet. `objects` are services, Endpoints and EndpointSlices.
+    /// Makes what isn't there yet. `objects` are services, Endpoints, EndpointSlices and the ConfigMap
+    /// of authentication.
     pub(super) async fn open(
         registry: &Arc<Registry>,
         objects: Vec<(Gvr, Value)>,
@@ -72,7 +74,9 @@ impl Keeper {
             put(registry, gvr, object).await?;
         }
         let collections = [core("services"), core("endpoints"), slices()];
-        let sources = collections.map(|gvr| Informer::new(client.clone(), gvr)).to_vec();
+        let mut sources = collections.map(|gvr| Informer::new(client.clone(), gvr)).to_vec();
+        let fields = FieldSelector::equal("metadata.name", super::bootstrap::AUTHENTICATION);
+        sources.push(Informer::selected(client.clone(), core("configmaps"), LabelSelector::default(), fields));
         Ok(Self { registry: Arc::clone(registry), objects, sources })
     }
 }
@@ -106,14 +110,14 @@ fn family(address: IpAddr) -> &'static str {
     if address.is_ipv4() { "IPv4" } else { "IPv6" }
 }
 
-/// Makes an object, or brings what it says of endpoints up to date.
+/// Makes an object, or brings what it says of endpoints, or its data, up to date.
 async fn put(registry: &Registry, gvr: &Gvr, object: &Value) -> Result<(), ApiError> {
     let (namespace, name) = (text(object, "/metadata/namespace"), text(object, "/metadata/name"));
     let user = UserInfo::new("system:apiserver", &["system:masters"]);
     let (object, options) = (object.clone(), WriteOptions::default());
     if let Some(found) = registry.get_cached(gvr, namespace, name) {
         let found = found.value();
-        let told = ["subsets", "endpoints", "ports"];
+        let told = ["subsets", "endpoints", "ports", "data"];
         if told.iter().all(|field| found.get(*field) == object.get(*field)) {
             return Ok(());
         }

@@ -3,9 +3,12 @@
 
 mod custom;
 mod dialect;
+mod merged;
 mod paths;
 mod protobuf;
 mod types;
+
+use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
@@ -16,24 +19,31 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use self::dialect::Dialect;
+use crate::aggregation::{Aggregator, Learned};
 use crate::query::Query;
 use crate::response::{Body, whole};
 
 /// The answer to an OpenAPI path, if it is one.
 pub(crate) fn answer(
     resources: &Resources,
+    aggregator: &Aggregator,
     path: &str,
-    query: Option<&str>,
-    headers: &HeaderMap,
+    (query, headers): (Option<&str>, &HeaderMap),
 ) -> Option<Result<Response<Body>, ApiError>> {
-    let rows: Vec<&Resource> = resources.iter().collect();
+    let remotes = aggregator.remotes();
+    let is_own =
+        |row: &&Resource| remotes.is_empty() || !remotes.contains_key(&GroupVersion::new(row.group, row.version));
+    let rows: Vec<&Resource> = resources.iter().filter(is_own).collect();
+    let others: Vec<Arc<Learned>> = remotes.keys().filter_map(|gv| aggregator.learned(gv)).collect();
     if path == "/openapi/v2" {
-        let whole = || document(Dialect::V2, &rows);
-        return Some(encoding(headers).map(|encoding| tagged(headers, &tag(&rows), encoding, whole)));
+        let whole = || merged::documents(document(Dialect::V2, &rows), &others);
+        let tag = merged::tag(tag(&rows), &others);
+        return Some(encoding(headers).map(|encoding| tagged(headers, &tag, encoding, whole)));
     }
     let wanted = path.strip_prefix("/openapi/v3")?.trim_matches('/');
     if wanted.is_empty() {
-        return Some(Ok(tagged(headers, &tag(&rows), Encoding::Json, || index(&rows))));
+        let tag = merged::tag(tag(&rows), &others);
+        return Some(Ok(tagged(headers, &tag, Encoding::Json, || merged::indexes(index(&rows), &others))));
     }
     let rows: Vec<&Resource> = rows.into_iter().filter(|row| prefix(row) == wanted).collect();
     if rows.is_empty() {
@@ -225,7 +235,8 @@ mod tests {
             if let Some(known) = known {
                 headers.insert(IF_NONE_MATCH, known.parse().expect("a header"));
             }
-            let response = answer(&resources, path, query, &headers)?.expect("an answer");
+            let nobody = Aggregator::nobody();
+            let response = answer(&resources, &nobody, path, (query, &headers))?.expect("an answer");
             let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default().to_owned();
             Some((response.status().as_u16(), tag))
         };

@@ -146,7 +146,13 @@ async fn send(
 }
 
 /// The headers that go on: without credentials, with where the request came from.
-fn headers_on(mut headers: HeaderMap, host: &str, uri: &str, client: Option<Client>, upgrading: bool) -> HeaderMap {
+pub(crate) fn headers_on(
+    mut headers: HeaderMap,
+    host: &str,
+    uri: &str,
+    client: Option<Client>,
+    upgrading: bool,
+) -> HeaderMap {
     onward::drop_hop_by_hop(&mut headers, upgrading);
     headers.remove(AUTHORIZATION);
     let secret: Vec<_> = headers.keys().filter(|name| name.as_str().starts_with("impersonate-")).cloned().collect();
@@ -183,7 +189,7 @@ async fn connect(door: &Door, location: Location) -> Result<Box<dyn Connection>,
 }
 
 /// The kernel's errors in upstream's words.
-fn go_text(error: &std::io::Error) -> String {
+pub(crate) fn go_text(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
         std::io::ErrorKind::HostUnreachable => "connect: no route to host".to_owned(),
