@@ -254,7 +254,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// Starts the program of a created container.
     async fn start_container(&self, id: &str) -> Result<Started>;
 
-    /// Sends a signal to the main process. It is no error if that has ended already.
+    /// Sends a signal to the main process. It is no error if that has ended already. Takes as long as the kernel would
+    /// drop the signal because the program, which may only just have begun, does not listen yet.
     async fn signal_container(&self, id: &str, signal: i32) -> Result<()>;
 
     /// Kills what still runs in a container and removes its root file system, cgroup and record. The log file stays.

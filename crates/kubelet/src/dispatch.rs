@@ -147,11 +147,11 @@ pub(crate) async fn remove_orphan(shared: Arc<Shared>, uid: String, found: Found
         };
         running.filter(alive).collect::<Vec<_>>()
     };
-    for id in running() {
+    let signal = async |id: String| {
         if let Err(error) = runtime.signal_container(&id, nix::libc::SIGTERM).await {
             tracing::debug!(container = %id, %error, "signal an orphan");
         }
-    }
+    };
     let wait = async {
         while !running().is_empty() {
             if let Err(broadcast::error::RecvError::Closed) = events.recv().await {
@@ -160,7 +160,8 @@ pub(crate) async fn remove_orphan(shared: Arc<Shared>, uid: String, found: Found
         }
     };
     // Whoever is left after the grace is killed with the sandbox.
-    let _ = tokio::time::timeout(ORPHAN_GRACE, wait).await;
+    let both = futures::future::join(futures::future::join_all(running().into_iter().map(signal)), wait);
+    let _ = tokio::time::timeout(ORPHAN_GRACE, both).await;
     let id = &found.sandbox.sandbox.id;
     if let Err(error) = runtime.remove_sandbox(id).await {
         tracing::warn!(sandbox = %id, %error, "remove an orphan's sandbox");

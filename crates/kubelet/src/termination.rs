@@ -46,10 +46,14 @@ pub(crate) async fn stop(mut stop: Stop) -> Option<String> {
     }
     let id = stop.target.id.as_str();
     let least = Instant::now() + LAST_GRACE;
-    if let Err(error) = stop.runtime.signal_container(id, stop.signal).await {
-        tracing::debug!(container = id, %error, "signal a container");
-    }
+    let signal = async {
+        if let Err(error) = stop.runtime.signal_container(id, stop.signal).await {
+            tracing::debug!(container = id, %error, "signal a container");
+        }
+        std::future::pending().await
+    };
     tokio::select! {
+        () = signal => {}
         () = ended(&*stop.runtime, id) => return hook_failure,
         () = async {
             reached(&mut stop.deadline).await;

@@ -7,6 +7,7 @@ mod containers;
 mod recover;
 mod sandboxes;
 mod session;
+mod signal;
 mod spawn;
 mod table;
 
@@ -137,11 +138,7 @@ impl Runtime for Shims {
     }
 
     async fn signal_container(&self, id: &str, signal: i32) -> Result<()> {
-        match self.table.container(id)? {
-            (_, Some(shim)) => shim.done(Call::Signal { id: id.to_owned(), signal }, Vec::new()).await.map(|_| ()),
-            // Without its shim nothing of it runs.
-            (_, None) => Ok(()),
-        }
+        self.do_signal(id, signal).await
     }
 
     async fn remove_container(&self, id: &str) -> Result<()> {

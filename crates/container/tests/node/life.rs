@@ -52,6 +52,21 @@ fn term_reaches_the_main_process() {
 }
 
 #[test]
+fn term_waits_for_a_program_that_begins() {
+    on_node(async |node| {
+        node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
+        let mut events = node.shims.events();
+        node.start(node.script("s", "c", "sleep 0.2; trap 'exit 3' TERM; while :; do sleep 0.01; done")).await;
+        node.shims.signal_container("c", 15).await.unwrap();
+        assert_eq!(exit_of(&mut events, "c").await.status.code, 3);
+        // One that never listens is waited for no longer than it lives.
+        node.start(node.script("s", "deaf", "sleep 0.2; exit 4")).await;
+        node.shims.signal_container("deaf", 15).await.unwrap();
+        assert_eq!(exit_of(&mut events, "deaf").await.status.code, 4);
+    });
+}
+
+#[test]
 fn a_removed_container_leaves_its_id() {
     on_node(async |node| {
         node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
