@@ -9,7 +9,7 @@ use container::ContainerState;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, Pod};
 use meta::Object;
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
@@ -23,14 +23,14 @@ use crate::kubelet::Shared;
 use crate::launch::{Launch, launch};
 use crate::lifecycle::{self, Action, Observed, Phase, Role, SandboxPhase, plan, roles};
 use crate::pods::{ContainerHandle, Instance, PodHandle};
-use crate::probes::{Kind, Prober, Verdict, ends_in};
+use crate::probes::{Verdict, ends_in};
 use crate::recovery::{Found, sandbox_id};
 use crate::resize::with;
 use crate::status::{PodFacts, pod_status};
 use crate::steps::{self, Done, Remains, Sandboxed};
 use crate::termination::{self, Stop, signal_number};
 use crate::volumes::MountedVolumes;
-use crate::{hooks, pulls, security};
+use crate::{pulls, security};
 
 /// What an actor is told.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub(crate) struct Actor {
     pub(crate) events: PodEvents,
     mailbox: mpsc::Receiver<Message>,
     pub(crate) jobs: JoinSet<Done>,
-    verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
+    pub(crate) verdicts: (mpsc::Sender<Verdict>, mpsc::Receiver<Verdict>),
     pub(crate) observed: Observed,
     pub(crate) facts: PodFacts,
     pub(crate) tracks: BTreeMap<String, Track>,
@@ -413,75 +413,6 @@ impl Actor {
         let id = self.tracks.get(&container.name)?.current.as_ref()?.id.clone();
         let ip = self.sandbox.as_ref().and_then(|sandbox| sandbox.ips.first().copied());
         Some(Target { id, container: container.clone(), ip, pod: security::describe(&self.pod) })
-    }
-
-    /// After a container's start: its hook, then its probes.
-    pub(crate) fn follow_up(&mut self, name: &str) {
-        let Some((_, container)) = self.entry(name) else { return };
-        let Some(target) = self.target(&container) else { return };
-        let hook = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.clone());
-        let track = self.tracks.entry(name.to_owned()).or_default();
-        match hook.filter(|_| !track.hook_done) {
-            None => {
-                track.hook_done = true;
-                self.begin_probes(name);
-            }
-            Some(handler) => {
-                let runtime = Arc::clone(&self.shared.config.runtime);
-                let namespace = self.shared.config.network.namespace().clone();
-                let name = name.to_owned();
-                self.jobs.spawn(async move {
-                    let id = target.id.clone();
-                    let result = hooks::run(&*runtime, &namespace, &target, &handler).await;
-                    Done::Hook { container: name, id, result }
-                });
-            }
-        }
-    }
-
-    /// Starts the startup probe, or what comes after it.
-    pub(crate) fn begin_probes(&mut self, name: &str) {
-        let Some((role, container)) = self.entry(name) else { return };
-        let track = self.tracks.entry(name.to_owned()).or_default();
-        track.probes.drain(..).for_each(|probe| probe.abort());
-        if role == Role::Init || role == Role::Ephemeral {
-            self.mark_started(name);
-            return;
-        }
-        if let Some(probe) = container.startup_probe.clone().filter(|_| !track.startup_passed) {
-            return self.probe(role, &container, Kind::Startup, probe);
-        }
-        self.mark_started(name);
-        if let Some(probe) = container.liveness_probe.clone() {
-            self.probe(role, &container, Kind::Liveness, probe);
-        }
-        match container.readiness_probe.clone() {
-            Some(probe) => self.probe(role, &container, Kind::Readiness, probe),
-            None => self.facts.containers.entry(name.to_owned()).or_default().ready = true,
-        }
-    }
-
-    fn mark_started(&mut self, name: &str) {
-        self.tracks.entry(name.to_owned()).or_default().startup_passed = true;
-        self.observed.containers.entry(name.to_owned()).or_default().started = true;
-        self.facts.containers.entry(name.to_owned()).or_default().started = true;
-    }
-
-    fn probe(&mut self, role: Role, container: &Container, kind: Kind, probe: Probe) {
-        let Some(target) = self.target(container) else { return };
-        let prober = Prober {
-            runtime: Arc::clone(&self.shared.config.runtime),
-            namespace: self.shared.config.network.namespace().clone(),
-            target,
-            role,
-            kind,
-            probe,
-            events: self.events.clone(),
-            verdicts: self.verdicts.0.clone(),
-        };
-        // Ends with the container, or with the actor: the receiver of its verdicts is gone then.
-        let task = tokio::spawn(prober.run()).abort_handle();
-        self.tracks.entry(container.name.clone()).or_default().probes.push(task);
     }
 
     /// Writes the status if it changed, and the directory for the kubelet's API.

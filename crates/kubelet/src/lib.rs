@@ -12,6 +12,7 @@
 
 mod actor;
 mod admission;
+mod begin;
 mod cgroups;
 mod cluster;
 mod conditions;
@@ -19,6 +20,7 @@ mod dispatch;
 mod env;
 mod events;
 mod handler;
+mod health;
 mod hooks;
 mod hosts;
 mod kubelet;

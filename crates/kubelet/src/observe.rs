@@ -9,14 +9,12 @@ use k8s_openapi::api::core::v1::Pod;
 use meta::Object;
 
 use crate::actor::{Actor, Message};
-use crate::admission::{Allocatable, Refused, admit};
 use crate::launch::{Launched, Refusal, keys};
 use crate::lifecycle::{BackOff, Phase, Role, SandboxPhase, restarts, roles};
 use crate::pods::Instance;
-use crate::probes::{Kind, Verdict, ends_in};
-use crate::recovery::Found;
+use crate::probes::ends_in;
 use crate::status::{Record, timestamp};
-use crate::steps::{Done, Sandboxed, is_on_host};
+use crate::steps::Done;
 use crate::termination;
 
 pub(crate) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
@@ -25,32 +23,7 @@ pub(crate) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer tha
 const FORCED_GRACE: i64 = 2;
 
 impl Actor {
-    /// The first look at the object and at what the runtime still has.
-    pub(crate) fn begin(&mut self, found: Option<Found>) {
-        let status = self.pod.status.clone().unwrap_or_default();
-        self.frozen = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        self.observed.over = self.frozen;
-        let now = self.shared.config.clock.now();
-        self.facts.start_time = Some(status.start_time.map_or(now, |time| time.0));
-        self.set_deadline();
-        let known = found.is_some();
-        if let Some(found) = found {
-            self.recover(found);
-        } else if !self.frozen {
-            // The records are lost, for example by a restart of the machine: counting goes on.
-            let all = [&status.init_container_statuses, &status.container_statuses];
-            for old in all.into_iter().flatten().flatten().filter(|old| old.container_id.is_some()) {
-                self.tracks.entry(old.name.clone()).or_default().next_attempt = old.restart_count + 1;
-            }
-        }
-        self.begin_resizing(known);
-        self.take_deletion();
-        if !known && !self.frozen && !self.observed.deleted {
-            self.admit();
-        }
-    }
-
-    fn set_deadline(&mut self) {
+    pub(crate) fn set_deadline(&mut self) {
         let seconds = self.pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
         let start = self.facts.start_time;
         self.observed.deadline = seconds
@@ -58,69 +31,7 @@ impl Actor {
             .and_then(|seconds| start?.checked_add(Duration::from_secs(seconds)).ok());
     }
 
-    /// What the node has, and the other pods that have some of it.
-    pub(crate) fn neighbourhood(&self) -> (Allocatable, Vec<Pod>) {
-        let config = &self.shared.config;
-        let node = Allocatable {
-            cpu: self.shared.machine.cpu(),
-            memory: meta::Quantity::bytes(self.shared.machine.memory),
-            pods: config.max_pods,
-            allow_privileged: config.allow_privileged,
-        };
-        let uid = &self.object.metadata.uid;
-        (node, self.shared.pods.list().iter().filter(|pod| pod.uid != *uid).filter_map(running).collect())
-    }
-
-    fn admit(&mut self) {
-        let (node, others) = self.neighbourhood();
-        match admit(&self.pod, &others, node) {
-            Ok(()) => {}
-            Err(Refused::Ignored(text)) => {
-                self.events.warning("FailedValidation", text);
-                self.ignored = true;
-            }
-            Err(Refused::Failed { reason, message }) => {
-                self.events.warning(&reason, message.trim_start_matches("Pod was rejected: "));
-                self.facts.failed = Some((reason, message));
-                self.observed.over = true;
-            }
-        }
-    }
-
-    fn recover(&mut self, found: Found) {
-        let uid = &self.object.metadata.uid;
-        let address = self.shared.config.network.address(uid).map(std::net::IpAddr::V4);
-        let on_host = is_on_host(&self.pod).then_some(self.shared.config.node_ip);
-        self.sandbox_attempt = found.attempt;
-        let ips: Vec<_> = on_host.or(address).into_iter().collect();
-        self.facts.ips = ips.clone();
-        let sandbox = &found.sandbox.sandbox;
-        self.sandbox = Some(Sandboxed { id: sandbox.id.clone(), netns: sandbox.netns.clone(), ips });
-        // Where no container was started yet, nobody knows how far the network had come: nothing is lost by another sandbox.
-        let whole = found.ready && (on_host.is_some() || !found.containers.is_empty());
-        self.observed.sandbox = if whole { SandboxPhase::Ready } else { SandboxPhase::Absent };
-        for (name, recovered) in found.containers {
-            let track = self.tracks.entry(name.clone()).or_default();
-            track.next_attempt = recovered.attempt + 1;
-            track.hook_done = true;
-            if let Some(previous) = recovered.previous {
-                track.previous = Some(instance(&previous.config, previous.state));
-                let record = self.record(&previous.config, previous.state);
-                self.facts.containers.entry(name.clone()).or_default().previous = Some(record);
-            }
-            self.facts.containers.entry(name.clone()).or_default().restart_count = recovered.attempt;
-            let config = recovered.current.config;
-            let launched = Launched {
-                image: config.annotations.get(keys::IMAGE).cloned().unwrap_or_default(),
-                image_id: config.image.to_string(),
-                config,
-            };
-            self.take_instance(&name, launched, recovered.current.state);
-            self.follow_up(&name);
-        }
-    }
-
-    fn record(&self, config: &container::ContainerConfig, state: ContainerState) -> Record {
+    pub(crate) fn record(&self, config: &container::ContainerConfig, state: ContainerState) -> Record {
         let image = self.shared.config.images.get(&config.image);
         let digest = image.and_then(|image| image.digests.first().cloned());
         Record {
@@ -183,7 +94,7 @@ impl Actor {
         }
     }
 
-    fn take_deletion(&mut self) {
+    pub(crate) fn take_deletion(&mut self) {
         if !self.object.metadata.is_terminating() {
             return;
         }
@@ -295,7 +206,7 @@ impl Actor {
     }
 
     /// A new instance: the one before it moves back.
-    fn take_instance(&mut self, name: &str, launched: Launched, state: ContainerState) {
+    pub(crate) fn take_instance(&mut self, name: &str, launched: Launched, state: ContainerState) {
         let config = &launched.config;
         let record = Record { image: launched.image.clone(), ..self.record(config, ContainerState::Created) };
         let annotation = |key: &str| config.annotations.get(key).map(String::as_str).unwrap_or_default();
@@ -471,70 +382,8 @@ impl Actor {
             }
         }
     }
-
-    fn take_hook(&mut self, name: &str, id: &str, result: Result<(), String>) {
-        let Some(track) = self.tracks.get_mut(name) else { return };
-        if track.current.as_ref().is_none_or(|current| current.id != id) {
-            return;
-        }
-        track.hook_done = true;
-        match result {
-            Ok(()) => self.begin_probes(name),
-            Err(error) => {
-                tracing::debug!(container = %name, %error, "a postStart hook failed");
-                if let Some((role, _)) = self.entry(name) {
-                    self.events.container_warning(role, name, "FailedPostStartHook", "PostStartHook failed");
-                }
-                if self.observed.containers.get(name).is_some_and(|seen| seen.phase == Phase::Running) {
-                    let grace = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
-                    self.stop(name, Some(("FailedPostStartHook".to_owned(), grace.unwrap_or(30))));
-                }
-            }
-        }
-    }
-
-    pub(crate) fn take_verdict(&mut self, verdict: &Verdict) {
-        let name = verdict.container.as_str();
-        let current = self.tracks.get(name).and_then(|track| track.current.as_ref());
-        if current.is_none_or(|current| current.id != verdict.id) {
-            return;
-        }
-        match (verdict.kind, verdict.passes) {
-            (Kind::Readiness, passes) => {
-                self.facts.containers.entry(name.to_owned()).or_default().ready = passes;
-            }
-            (Kind::Startup, true) => {
-                self.tracks.entry(name.to_owned()).or_default().startup_passed = true;
-                self.begin_probes(name);
-            }
-            (Kind::Liveness, true) => {}
-            (kind @ (Kind::Startup | Kind::Liveness), false) => self.kill_unhealthy(name, kind),
-        }
-    }
-
-    fn kill_unhealthy(&mut self, name: &str, kind: Kind) {
-        let running = self.observed.containers.get(name).is_some_and(|seen| seen.phase == Phase::Running);
-        let Some((_, container)) = self.entry(name) else { return };
-        if !running || self.observed.deleted {
-            return;
-        }
-        let (probe, what) = match kind {
-            Kind::Startup => (container.startup_probe, "startup"),
-            Kind::Liveness | Kind::Readiness => (container.liveness_probe, "liveness"),
-        };
-        let of_pod = self.pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds).unwrap_or(30);
-        let grace = probe.and_then(|probe| probe.termination_grace_period_seconds).unwrap_or(of_pod);
-        self.stop(name, Some((format!("Container {name} failed {what} probe, will be restarted"), grace)));
-    }
 }
 
-fn instance(config: &container::ContainerConfig, state: ContainerState) -> Instance {
+pub(crate) fn instance(config: &container::ContainerConfig, state: ContainerState) -> Instance {
     Instance { id: config.id.clone(), log_path: config.log_path.clone(), state }
-}
-
-/// A pod of the directory that still holds its resources.
-fn running(pod: &Arc<crate::pods::PodHandle>) -> Option<Pod> {
-    let view: Pod = pod.object.view().ok()?;
-    let phase = view.status.as_ref().and_then(|status| status.phase.as_deref());
-    (!matches!(phase, Some("Succeeded" | "Failed"))).then_some(view)
 }
