@@ -5,6 +5,7 @@ use meta::names;
 use serde_json::{Value, json};
 
 use crate::age;
+use crate::core::pod::label_selector;
 use crate::field::{self, items, text};
 use crate::plain::{AGE, NAME, column, name, resource, wide};
 use crate::resource::{Column, Part, Resource, Rules, Settings};
@@ -14,17 +15,17 @@ const GROUP: &str = "rbac.authorization.k8s.io";
 /// The group's resources.
 pub(crate) fn all() -> Vec<Resource> {
     let role =
-        |kind, plural, singular| Resource { columns: ROLE, rules: &Role, ..resource(GROUP, kind, plural, singular) };
-    let binding = |kind, plural, singular| Resource {
-        columns: BINDING,
-        rules: &Binding,
-        ..resource(GROUP, kind, plural, singular)
-    };
+        |rules, kind, plural, singular| Resource { columns: ROLE, rules, ..resource(GROUP, kind, plural, singular) };
+    let binding =
+        |rules, kind, plural, singular| Resource { columns: BINDING, rules, ..resource(GROUP, kind, plural, singular) };
     vec![
-        Resource { namespaced: false, ..binding("ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding") },
-        Resource { namespaced: false, ..role("ClusterRole", "clusterroles", "clusterrole") },
-        binding("RoleBinding", "rolebindings", "rolebinding"),
-        role("Role", "roles", "role"),
+        Resource {
+            namespaced: false,
+            ..binding(&Binding::OF_CLUSTER, "ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding")
+        },
+        Resource { namespaced: false, ..role(&Role::OF_CLUSTER, "ClusterRole", "clusterroles", "clusterrole") },
+        binding(&Binding::OF_NAMESPACE, "RoleBinding", "rolebindings", "rolebinding"),
+        role(&Role::OF_NAMESPACE, "Role", "roles", "role"),
     ]
 }
 
@@ -33,7 +34,15 @@ const ROLE: &[Column] = &[NAME, CREATED];
 const BINDING: &[Column] =
     &[NAME, column("Role", "string"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")];
 
-struct Role;
+/// The rules of roles, in namespaces or for the whole cluster.
+struct Role {
+    namespaced: bool,
+}
+
+impl Role {
+    const OF_CLUSTER: Self = Self { namespaced: false };
+    const OF_NAMESPACE: Self = Self { namespaced: true };
+}
 
 impl Rules for Role {
     fn validate_name(&self, name: &str) -> Vec<String> {
@@ -48,6 +57,16 @@ impl Rules for Role {
                 errors.push(Error::required(&at.child("verbs"), "verbs must contain at least one value"));
             }
             if !items(rule, "/nonResourceURLs").is_empty() {
+                let (at, paths) = (at.child("nonResourceURLs"), &rule["nonResourceURLs"]);
+                if self.namespaced {
+                    let why = "namespaced rules cannot apply to non-resource URLs";
+                    errors.push(Error::invalid(&at, paths.clone(), why));
+                }
+                let lists = ["/apiGroups", "/resources", "/resourceNames"];
+                if lists.iter().any(|list| !items(rule, list).is_empty()) {
+                    let why = "rules cannot apply to both regular resources and non-resource URLs";
+                    errors.push(Error::invalid(&at, paths.clone(), why));
+                }
                 continue;
             }
             for list in ["apiGroups", "resources"] {
@@ -60,6 +79,7 @@ impl Rules for Role {
                 }
             }
         }
+        errors.extend(aggregation(object));
         errors
     }
 
@@ -68,7 +88,64 @@ impl Rules for Role {
     }
 }
 
-struct Binding;
+/// Whose rules a role gathers.
+fn aggregation(object: &Value) -> Errors {
+    let (rule, path) = (&object["aggregationRule"], Path::new("aggregationRule").child("clusterRoleSelectors"));
+    let selectors = items(rule, "/clusterRoleSelectors");
+    let mut errors = Errors::new();
+    if !rule.is_null() && selectors.is_empty() {
+        let why = "at least one clusterRoleSelector required if aggregationRule is non-nil";
+        errors.push(Error::required(&path, why));
+    }
+    for (index, selector) in selectors.iter().enumerate() {
+        let found = label_selector(selector, &path.index(index));
+        let broken =
+            (!found.is_empty()).then(|| Error::invalid(&path.index(index), Value::Null, "invalid label selector."));
+        errors.extend(found.into_iter().chain(broken));
+    }
+    errors
+}
+
+/// The rules of bindings, in namespaces or for the whole cluster.
+struct Binding {
+    namespaced: bool,
+}
+
+impl Binding {
+    const OF_CLUSTER: Self = Self { namespaced: false };
+    const OF_NAMESPACE: Self = Self { namespaced: true };
+
+    fn subject(&self, subject: &Value, path: &Path) -> Errors {
+        let mut errors = Errors::new();
+        let (own, group) = (text(subject, "/name"), text(subject, "/apiGroup"));
+        if own.is_empty() {
+            errors.push(Error::required(&path.child("name"), ""));
+        }
+        let expected = match text(subject, "/kind") {
+            "ServiceAccount" => {
+                if !own.is_empty() {
+                    errors.extend(
+                        names::subdomain(own).iter().map(|rule| Error::invalid(&path.child("name"), own, rule)),
+                    );
+                }
+                ""
+            }
+            "User" | "Group" => GROUP,
+            kind => {
+                let known = ["ServiceAccount", "User", "Group"];
+                errors.push(Error::not_supported_as_listed(&path.child("kind"), kind, &known));
+                return errors;
+            }
+        };
+        if group != expected {
+            errors.push(Error::not_supported(&path.child("apiGroup"), group, &[expected]));
+        }
+        if expected.is_empty() && !self.namespaced && text(subject, "/namespace").is_empty() {
+            errors.push(Error::required(&path.child("namespace"), ""));
+        }
+        errors
+    }
+}
 
 impl Rules for Binding {
     fn validate_name(&self, name: &str) -> Vec<String> {
@@ -87,22 +164,22 @@ impl Rules for Binding {
     fn validate(&self, object: &Value, _: &Settings) -> Errors {
         let mut errors = Errors::new();
         let reference = Path::new("roleRef");
+        let group = text(object, "/roleRef/apiGroup");
+        if group != GROUP {
+            errors.push(Error::not_supported(&reference.child("apiGroup"), group, &[GROUP]));
+        }
         let kind = text(object, "/roleRef/kind");
-        if !matches!(kind, "Role" | "ClusterRole") {
-            errors.push(Error::not_supported(&reference.child("kind"), kind, &["ClusterRole", "Role"]));
+        let known: &[&str] = if self.namespaced { &["Role", "ClusterRole"] } else { &["ClusterRole"] };
+        if !known.contains(&kind) {
+            errors.push(Error::not_supported_as_listed(&reference.child("kind"), kind, known));
         }
-        if text(object, "/roleRef/name").is_empty() {
-            errors.push(Error::required(&reference.child("name"), ""));
+        let (own, at) = (text(object, "/roleRef/name"), reference.child("name"));
+        if own.is_empty() {
+            errors.push(Error::required(&at, ""));
         }
+        errors.extend(names::path_segment(own).iter().map(|rule| Error::invalid(&at, own, rule)));
         for (index, subject) in items(object, "/subjects").iter().enumerate() {
-            let at = Path::new("subjects").index(index);
-            if text(subject, "/name").is_empty() {
-                errors.push(Error::required(&at.child("name"), ""));
-            }
-            let kind = text(subject, "/kind");
-            if !matches!(kind, "User" | "Group" | "ServiceAccount") {
-                errors.push(Error::not_supported(&at.child("kind"), kind, &["Group", "ServiceAccount", "User"]));
-            }
+            errors.extend(self.subject(subject, &Path::new("subjects").index(index)));
         }
         errors
     }

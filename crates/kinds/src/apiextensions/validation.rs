@@ -72,7 +72,7 @@ fn spec(spec: &Value, strict_authority: bool) -> Errors {
         }
     }
     for (index, version) in list.iter().enumerate() {
-        errors.extend(self::version(version, &versions.index(index)));
+        errors.extend(self::version(version, &Places { list, index, path: &path }));
     }
     let mut seen: Vec<&str> = list.iter().map(|version| text(version, "/name")).collect();
     seen.sort_unstable();
@@ -117,8 +117,30 @@ fn one_of(value: &str, known: &[&str], path: &Path) -> Errors {
     }
 }
 
-fn version(version: &Value, path: &Path) -> Errors {
+/// Where parts of a version stand, for errors.
+struct Places<'a> {
+    list: &'a [Value],
+    index: usize,
+    path: &'a Path,
+}
+
+impl Places<'_> {
+    fn version(&self) -> Path {
+        self.path.child("versions").index(self.index)
+    }
+
+    /// Compat: what is the same in all versions is told once, by the name that it had before versions had parts of their own.
+    fn of(&self, field: &str, shared: &str) -> Option<Path> {
+        if self.list.iter().any(|other| other[field] != self.list[0][field]) {
+            return Some(self.version().child(field));
+        }
+        (self.index == 0).then(|| self.path.child(shared))
+    }
+}
+
+fn version(version: &Value, places: &Places<'_>) -> Errors {
     let mut errors = Errors::new();
+    let path = places.version();
     let name = text(version, "/name");
     let broken = label_1035(name);
     if !broken.is_empty() {
@@ -126,19 +148,25 @@ fn version(version: &Value, path: &Path) -> Errors {
     }
     errors.extend(deprecation(version, &path.child("deprecationWarning")));
     let schema = &version["schema"]["openAPIV3Schema"];
-    if schema.is_object() {
+    if let Some(at) = places.of("schema", "validation").filter(|_| schema.is_object()) {
         let has_status = version.pointer("/subresources/status").is_some_and(|status| !status.is_null());
-        let at = path.child("schema").child("openAPIV3Schema");
+        let at = at.child("openAPIV3Schema");
         let found = Structural::check(schema, &at, has_status);
         if found.is_empty() {
             errors.extend(Rules::check(&Structural::parse(schema), &at));
         }
         errors.extend(found);
     }
-    errors.extend(subresources(&version["subresources"], &path.child("subresources")));
-    errors.extend(selectable(version, &path.child("selectableFields")));
-    for (index, column) in items(version, "/additionalPrinterColumns").iter().enumerate() {
-        errors.extend(self::column(column, &path.child("additionalPrinterColumns").index(index)));
+    if let Some(at) = places.of("subresources", "subresources") {
+        errors.extend(subresources(&version["subresources"], &at));
+    }
+    if let Some(at) = places.of("selectableFields", "selectableFields") {
+        errors.extend(selectable(version, &at));
+    }
+    if let Some(at) = places.of("additionalPrinterColumns", "additionalPrinterColumns") {
+        for (index, column) in items(version, "/additionalPrinterColumns").iter().enumerate() {
+            errors.extend(self::column(column, &at.index(index)));
+        }
     }
     errors
 }

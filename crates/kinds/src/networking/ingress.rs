@@ -35,8 +35,29 @@ impl Rules for Ingress {
         if part == Part::Status { keep_desired_state(new, old) } else { prepare_update(new, old, part) }
     }
 
-    fn validate(&self, object: &Value, _: &Settings) -> Errors {
-        let (spec, path) = (&object["spec"], Path::new("spec"));
+    fn validate(&self, object: &Value, settings: &Settings) -> Errors {
+        let mut errors = Errors::new();
+        let annotation = object["metadata"]["annotations"].get(CLASS_ANNOTATION).and_then(Value::as_str);
+        let class = object["spec"]["ingressClassName"].as_str();
+        if let Some((annotation, _)) = annotation.zip(class).filter(|(annotation, class)| annotation != class) {
+            let at = Path::new("annotations").child(CLASS_ANNOTATION);
+            let why = "must match `ingressClassName` when both are specified";
+            errors.push(Error::invalid(&at, annotation, why));
+        }
+        errors.extend(self.validate_update(object, object, Part::Main, settings));
+        errors
+    }
+
+    fn validate_update(&self, new: &Value, _: &Value, part: Part<'_>, _: &Settings) -> Errors {
+        if part == Part::Status {
+            let path = Path::new("status").child("loadBalancer").child("ingress");
+            let ingress = items(new, "/status/loadBalancer/ingress");
+            let ips = ingress.iter().enumerate().filter(|(_, ingress)| !text(ingress, "/ip").is_empty());
+            return ips
+                .flat_map(|(i, ingress)| addresses::ip(&path.index(i).child("ip"), text(ingress, "/ip")))
+                .collect();
+        }
+        let (spec, path) = (&new["spec"], Path::new("spec"));
         let mut errors = Errors::new();
         let rules = items(spec, "/rules");
         if rules.is_empty() && spec["defaultBackend"].is_null() {
@@ -58,18 +79,6 @@ impl Rules for Ingress {
             errors.extend(names::subdomain(class).iter().map(|rule| Error::invalid(&path, class, rule)));
         }
         errors
-    }
-
-    fn validate_update(&self, new: &Value, _: &Value, part: Part<'_>, settings: &Settings) -> Errors {
-        if part == Part::Status {
-            let path = Path::new("status").child("loadBalancer").child("ingress");
-            let ingress = items(new, "/status/loadBalancer/ingress");
-            let ips = ingress.iter().enumerate().filter(|(_, ingress)| !text(ingress, "/ip").is_empty());
-            return ips
-                .flat_map(|(i, ingress)| addresses::ip(&path.index(i).child("ip"), text(ingress, "/ip")))
-                .collect();
-        }
-        self.validate(new, settings)
     }
 
     fn row(&self, object: &Value, now: i64) -> Vec<Value> {
@@ -156,11 +165,19 @@ fn one_path(own: &Value, path: &Path) -> Errors {
 fn backend(own: &Value, path: &Path) -> Errors {
     match (own["resource"].is_null(), own["service"].is_null()) {
         (false, false) => return vec![Error::invalid(path, "", "cannot set both resource and service backends")],
-        (false, true) => return Errors::new(),
+        (false, true) => {
+            let missing = |part: &&str| text(&own["resource"], &format!("/{part}")).is_empty();
+            let at = path.child("resource");
+            return ["kind", "name"]
+                .iter()
+                .filter(|part| missing(part))
+                .map(|part| Error::required(&at.child(part), ""))
+                .collect();
+        }
         (true, true) => return vec![Error::required(path, "resource or service backend is required")],
         (true, false) => {}
     }
-    let (service, path) = (&own["service"], path.child("service"));
+    let (service, whole, path) = (&own["service"], path, path.child("service"));
     let mut errors = Errors::new();
     match text(service, "/name") {
         "" => errors.push(Error::required(&path.child("name"), "")),
@@ -168,13 +185,13 @@ fn backend(own: &Value, path: &Path) -> Errors {
     }
     let (number, name) = (service["port"]["number"].as_i64().unwrap_or(0), text(service, "/port/name"));
     match (number, name) {
-        (0, "") => errors.push(Error::required(&path, "port name or number is required")),
+        (0, "") => errors.push(Error::required(whole, "port name or number is required")),
         (0, name) => {
             let path = path.child("port").child("name");
             errors.extend(names::port_name(name).iter().map(|rule| Error::invalid(&path, name, rule)));
         }
         (_, "") => errors.extend(addresses::port(&path.child("port").child("number"), &service["port"]["number"])),
-        (_, _) => errors.push(Error::invalid(&path, "", "cannot set both port name & port number")),
+        (_, _) => errors.push(Error::invalid(whole, "", "cannot set both port name & port number")),
     }
     errors
 }
@@ -217,7 +234,7 @@ impl Rules for IngressClass {
         }
         let path = path.child("parameters");
         for field in ["kind", "name"].into_iter().filter(|field| text(parameters, &format!("/{field}")).is_empty()) {
-            errors.push(Error::required(&path.child(field), &format!("{field} is required")));
+            errors.push(Error::required(&path.child(field), ""));
         }
         let namespaced = !parameters["namespace"].is_null();
         match text(parameters, "/scope") {
