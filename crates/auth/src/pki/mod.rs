@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use rcgen::KeyPair;
 
 pub use authority::{Authority, Leaf, Purpose};
-pub use sign::SigningRequest;
+pub use sign::{SigningRequest, organizations};
 
 /// Certificates or keys that cannot be read or made.
 #[derive(Debug, thiserror::Error)]

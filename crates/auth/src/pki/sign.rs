@@ -7,6 +7,9 @@ use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DnType, DnValue, ExtendedKeyUsagePurpose as Extended, IsCa,
     KeyUsagePurpose as Usage, SanType,
 };
+use rustls_pki_types::CertificateSigningRequestDer;
+use rustls_pki_types::pem::PemObject;
+use x509_parser::prelude::{FromDer, X509CertificationRequest};
 
 use super::authority::{Authority, LEAF_LIFE};
 
@@ -53,6 +56,14 @@ impl Authority {
             asked.signed_by(self.issuer()).map(|certificate| certificate.pem()).map_err(|error| error.to_string())
         })
     }
+}
+
+/// The organizations that a request (PEM) names: the groups of whoever would hold the certificate.
+pub fn organizations(pem: &[u8]) -> Result<Vec<String>, String> {
+    let der = CertificateSigningRequestDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
+    let (_, request) = X509CertificationRequest::from_der(&der).map_err(|error| error.to_string())?;
+    let subject = &request.certification_request_info.subject;
+    Ok(subject.iter_organization().filter_map(|group| group.as_str().ok()).map(str::to_owned).collect())
 }
 
 /// Whether a signer lets a request through, in upstream's words.
@@ -144,6 +155,14 @@ mod tests {
         subject.iter().for_each(|(kind, value)| params.distinguished_name.push(kind.clone(), *value));
         let key = KeyPair::generate().expect("a key");
         params.serialize_request(&key).expect("a request").pem().expect("as PEM")
+    }
+
+    #[test]
+    fn a_request_names_its_organizations() {
+        let again = DnType::CustomDnType(vec![2, 5, 4, 10]);
+        let pem = request(&[(DnType::OrganizationName, "a"), (again, "system:masters"), (DnType::CommonName, "c")]);
+        assert_eq!(organizations(pem.as_bytes()), Ok(vec!["a".to_owned(), "system:masters".to_owned()]));
+        assert!(organizations(b"nothing").is_err());
     }
 
     #[test]
