@@ -335,6 +335,8 @@ kubectl cluster-info | sed 's/\x1b\[[0-9;]*m//g' | grep -v CoreDNS
 kubectl debug web --image=registry.k8s.io/e2e-test-images/busybox:1.37.0-1 -c looker --profile=general -- sh -c 'echo looked'
 kubectl wait --for=jsonpath='{.status.ephemeralContainerStatuses[0].state.terminated.reason}'=Completed pod/web --timeout=60s
 kubectl logs web -c looker
+# A name is taken once; what else upstream says shows its own Go structures.
+kubectl debug web --image=registry.k8s.io/e2e-test-images/busybox:1.37.0-1 -c looker --profile=general -- sh -c 'echo again' 2>&1 | head -1
 kubectl debug web --copy-to=copied --set-image=main=registry.k8s.io/e2e-test-images/busybox:1.37.0-1 --profile=general --container=main -- sh -c 'exit 0'
 kubectl get pod copied -o jsonpath='{.spec.containers[*].name} {.spec.containers[*].command}{"\n"}'
 kubectl delete pod copied --force --grace-period=0
