@@ -24,7 +24,7 @@ const EDGES: [(&str, &[&str]); 18] = [
     ("server", &["meta", "schema", "kinds", "registry", "auth", "admission", "client"]),
     ("controllers", &["meta", "client", "kinds"]),
     ("scheduler", &["meta", "client"]),
-    ("kubelet", &["meta", "client", "container", "net"]),
+    ("kubelet", &["meta", "auth", "client", "container", "net"]),
     ("netd", &["meta", "client", "net"]),
     (
         "minke",

@@ -19,7 +19,7 @@ pub mod tls;
 pub mod token;
 
 pub use attributes::{Attributes, Target};
-pub use authenticate::Authenticator;
+pub use authenticate::{Authenticator, bearer};
 pub use authorizer::{Authorizer, Chain, Decision, MASTERS, Masters, RuleSet, Verdict};
 pub use impersonate::Impersonation;
 pub use objects::Objects;

@@ -51,6 +51,8 @@ pub struct KubeletConfig {
     pub service_address: Option<SocketAddr>,
     /// TLS of the kubelet's own HTTPS port.
     pub tls: Arc<rustls::ServerConfig>,
+    /// Knows the callers of that port by their certificates.
+    pub peers: Arc<auth::tls::PeerVerifier>,
     /// Where the kubelet listens; port 0 for any.
     pub listen: SocketAddr,
     /// Whether pods may have privileged containers.

@@ -10,6 +10,7 @@
 //!
 //! This crate does not know stores, servers or services' rules.
 
+mod access;
 mod actor;
 mod admission;
 mod begin;

@@ -1,10 +1,11 @@
-//! The kubelet's HTTPS port: health, the logs of containers, and streams into them. Who may connect is decided by the TLS configuration,
-//! which the wiring makes: only the API server's client certificate passes.
+//! The kubelet's HTTPS port: health, the logs of containers, and streams into them. Anyone may connect; every request has to pass
+//! [`access`] first.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use auth::tls::Peer;
 use bytes::Bytes;
 use container::{ContainerState, ExecConfig, Runtime};
 use futures::StreamExt;
@@ -21,6 +22,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::access;
 use crate::kubelet::Shared;
 use crate::logs::{self, LogOptions, StreamFilter};
 use crate::pods::Instance;
@@ -56,9 +58,13 @@ async fn connection(shared: Arc<Shared>, acceptor: TlsAcceptor, stream: TcpStrea
         Ok(stream) => stream,
         Err(error) => return tracing::debug!(%error, "TLS with a client of the kubelet"),
     };
+    let peer = match stream.get_ref().1.peer_certificates() {
+        Some(chain) => shared.config.peers.peer(chain, shared.config.clock.now()),
+        None => Peer::Nobody,
+    };
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
+        let (shared, peer) = (Arc::clone(&shared), peer.clone());
+        async move { Ok::<_, Infallible>(admit(&shared, &peer, request).await) }
     });
     let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
     if let Err(error) = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).await {
@@ -89,6 +95,14 @@ fn declares(pod: &Object, container: &str) -> bool {
     let value = pod.value();
     let mut lists = ["containers", "initContainers", "ephemeralContainers"].into_iter();
     lists.any(|list| value["spec"][list].as_array().is_some_and(|all| all.iter().any(|one| one["name"] == container)))
+}
+
+async fn admit(shared: &Arc<Shared>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    match access::check(&shared.config.client, &shared.config.node_name, peer, &parts).await {
+        Ok(()) => answer(shared, Request::from_parts(parts, body)).await,
+        Err((status, why)) => text(status, why),
+    }
 }
 
 async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {

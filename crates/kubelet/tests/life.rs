@@ -9,12 +9,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::pki::{Authority, Pki, Purpose};
 use container::fake::Fake;
 use container::images::RootFs;
 use container::{ContainerState, ImageConfig, Images, Runtime};
 use kubelet::{Kubelet, KubeletConfig};
+use meta::Clock;
 use net::{Namespace, Network, NetworkConfig, Subnet};
+use rustls::pki_types::{ServerName, UnixTime};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::api::Api;
 
@@ -22,6 +26,7 @@ struct Node {
     api: Api,
     runtime: Arc<Fake>,
     config: KubeletConfig,
+    pki: Arc<Pki>,
     _folder: tempfile::TempDir,
 }
 
@@ -34,13 +39,6 @@ fn new_namespace() -> (Namespace, File) {
     })
     .join()
     .unwrap()
-}
-
-fn tls() -> Arc<rustls::ServerConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let resolver = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
-    Arc::new(builder.with_no_client_auth().with_cert_resolver(resolver))
 }
 
 impl Node {
@@ -62,6 +60,10 @@ impl Node {
             virtual_subnet: Subnet::new([10, 96, 0, 0].into(), 16).unwrap(),
             folder: folder.path().join("network"),
         };
+        // The time at which that runtime's containers live.
+        let clock: Arc<dyn Clock> = Arc::new(meta::TestClock::at("2023-11-14T22:13:20Z".parse().unwrap()));
+        let pki = Arc::new(Pki::open(&folder.path().join("pki"), clock.now()).unwrap());
+        let (tls, peers) = api::tls(&pki, &clock);
         let config = KubeletConfig {
             node_name: "n1".to_owned(),
             cluster_id: "0a1b2c3d".to_owned(),
@@ -77,14 +79,14 @@ impl Node {
             cluster_dns: vec!["10.96.0.10".parse().unwrap()],
             cluster_domain: "cluster.local".to_owned(),
             service_address: None,
-            tls: tls(),
+            tls,
+            peers,
             listen: "0.0.0.0:0".parse().unwrap(),
             allow_privileged: false,
             max_pods: 110,
-            // The time at which that runtime's containers live.
-            clock: Arc::new(meta::TestClock::at("2023-11-14T22:13:20Z".parse().unwrap())),
+            clock,
         };
-        Self { api, runtime, config, _folder: folder }
+        Self { api, runtime, config, pki, _folder: folder }
     }
 
     async fn start(&self) -> Kubelet {
@@ -216,5 +218,68 @@ async fn a_lost_sandbox_is_made_anew() {
     let pod = node.expect("p", "/status/containerStatuses/0/restartCount", json!(1)).await;
     let last = pod.pointer("/status/containerStatuses/0/lastState/terminated/exitCode");
     assert_eq!(last, Some(&json!(137)));
+    kubelet.stop().await;
+}
+
+/// A client's time, in seconds since 1970.
+#[derive(Debug)]
+struct At(u64);
+
+impl rustls::time_provider::TimeProvider for At {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(self.0)))
+    }
+}
+
+/// The answer of the kubelet's port to a client with this certificate and token.
+async fn ask(node: &Node, port: u16, path: &str, certificate: Option<(&Authority, &str, &str)>, token: &str) -> String {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(node.pki.cluster.certificate().clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let time = Arc::new(At(u64::try_from(node.config.clock.now().as_second()).unwrap()));
+    let builder = rustls::ClientConfig::builder_with_details(provider, time);
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_root_certificates(roots);
+    let tls = match certificate {
+        None => builder.with_no_client_auth(),
+        Some((authority, user, group)) => {
+            let purpose = Purpose::Client { user: user.to_owned(), groups: vec![group.to_owned()] };
+            let leaf = authority.issue(&purpose, node.config.clock.now()).unwrap();
+            let key = leaf.key();
+            builder.with_client_auth_cert(vec![leaf.certificate], key).unwrap()
+        }
+    };
+    let stream = node.config.network.namespace().connect(([127, 0, 0, 1], port).into()).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let mut stream = connector.connect(name, stream).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nHost: n1\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let code = answer.split(' ').nth(1).unwrap_or_default().to_owned();
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body.trim());
+    if code == "200" { code } else { format!("{code} {body}") }
+}
+
+#[tokio::test]
+async fn only_those_who_may_use_the_port() {
+    let node = Node::new(Fake::new()).await;
+    let kubelet = node.start().await;
+    let check = async |path: &str, certificate, token: &str, expected: &str| {
+        let found = ask(&node, kubelet.port(), path, certificate, token).await;
+        assert_eq!(found, expected, "{path}");
+    };
+    let (cluster, proxy) = (&node.pki.cluster, &node.pki.front_proxy);
+    check("/stats/summary", Some((cluster, "kube-apiserver-kubelet-client", "system:masters")), "", "200").await;
+    check("/stats/summary", Some((proxy, "kube-apiserver-kubelet-client", "system:masters")), "", "401 Unauthorized")
+        .await;
+    check("/stats/summary", None, "", "401 Unauthorized").await;
+    check("/stats/summary", None, "bad", "401 Unauthorized").await;
+    check("/stats/summary", None, "good", "200").await;
+    let refused = "403 Forbidden (user=reader, verb=get, resource=nodes, subresource(s)=[proxy])";
+    check("/containerLogs/default/web/main", None, "good", refused).await;
+    let refused = "403 Forbidden (user=ann, verb=get, resource=nodes, subresource(s)=[healthz proxy])";
+    check("/healthz", Some((cluster, "ann", "devs")), "good", refused).await;
     kubelet.stop().await;
 }

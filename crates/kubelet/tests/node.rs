@@ -10,9 +10,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use auth::pki::Pki;
 use container::images::RootFs;
 use container::{ImageConfig, Images, Runtime, Shims, ShimsConfig};
 use kubelet::{Kubelet, KubeletConfig};
+use meta::Clock;
 use net::{Namespace, Network, NetworkConfig, Subnet};
 use serde_json::{Value, json};
 
@@ -39,13 +41,6 @@ fn new_namespace() -> Namespace {
     })
     .join()
     .unwrap()
-}
-
-fn tls() -> Arc<rustls::ServerConfig> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    let resolver = Arc::new(rustls::server::ResolvesServerCertUsingSni::new());
-    Arc::new(builder.with_no_client_auth().with_cert_resolver(resolver))
 }
 
 async fn busybox(folder: &Path) -> Images {
@@ -83,6 +78,9 @@ async fn configure(folder: &Path, api: &Api) -> (KubeletConfig, Arc<Shims>) {
         virtual_subnet: Subnet::new([10, 96, 0, 0].into(), 16).unwrap(),
         folder: folder.join("network"),
     };
+    let clock: Arc<dyn Clock> = Arc::new(meta::SystemClock);
+    let pki = Arc::new(Pki::open(&folder.join("pki"), clock.now()).unwrap());
+    let (tls, peers) = api::tls(&pki, &clock);
     let config = KubeletConfig {
         node_name: "n1".to_owned(),
         cluster_id: cluster,
@@ -98,11 +96,12 @@ async fn configure(folder: &Path, api: &Api) -> (KubeletConfig, Arc<Shims>) {
         cluster_dns: vec!["10.96.0.10".parse().unwrap()],
         cluster_domain: "cluster.local".to_owned(),
         service_address: None,
-        tls: tls(),
+        tls,
+        peers,
         listen: "0.0.0.0:0".parse().unwrap(),
         allow_privileged: true,
         max_pods: 110,
-        clock: Arc::new(meta::SystemClock),
+        clock,
     };
     (config, shims)
 }

@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use auth::pki::{Pki, Purpose};
+use auth::tls::{PeerVerifier, ServerCertificate, server_config};
 use client::{Transport, WatchStream};
 use futures::StreamExt;
-use meta::{ApiError, Call, Gvr, Object, ObjectList, Reply, ResourcePath, Status, WatchEvent, WatchKind, WatchOptions};
+use meta::{
+    ApiError, Call, Clock, Gvr, Object, ObjectList, Reply, ResourcePath, Status, WatchEvent, WatchKind, WatchOptions,
+};
 use serde_json::{Value, json};
 use tokio::sync::broadcast;
 
@@ -115,6 +119,34 @@ impl Api {
     }
 }
 
+/// TLS of a kubelet on this machine, and what knows its callers.
+pub(crate) fn tls(pki: &Arc<Pki>, clock: &Arc<dyn Clock>) -> (Arc<rustls::ServerConfig>, Arc<PeerVerifier>) {
+    let localhost = vec!["127.0.0.1".parse().unwrap()];
+    let purpose = Purpose::Server { name: "system:node:n1".to_owned(), hosts: Vec::new(), addresses: localhost };
+    let certificate = ServerCertificate::new(Arc::clone(pki), purpose, Arc::clone(clock)).unwrap();
+    let peers = Arc::new(PeerVerifier::new(pki).unwrap());
+    (Arc::new(server_config(Arc::clone(&peers), Arc::new(certificate)).unwrap()), peers)
+}
+
+/// What the API says of tokens and of what users may do: there is one token, of the user `reader`, who may see statistics.
+fn review(resource: &str, mut object: Value) -> Option<Value> {
+    let spec = &object["spec"];
+    object["status"] = match resource {
+        "tokenreviews" if spec["token"] == "good" => {
+            json!({"authenticated": true, "user": {"username": "reader", "groups": ["readers"]}})
+        }
+        "tokenreviews" => json!({"authenticated": false}),
+        "subjectaccessreviews" => {
+            let masters = spec["groups"].as_array().is_some_and(|groups| groups.contains(&json!("system:masters")));
+            let asked =
+                json!({"resource": "nodes", "name": "n1", "verb": "get", "version": "v1", "subresource": "stats"});
+            json!({"allowed": masters || spec["user"] == "reader" && spec["resourceAttributes"] == asked})
+        }
+        _ => return None,
+    };
+    Some(object)
+}
+
 #[async_trait]
 impl Transport for Api {
     async fn call(&self, path: &ResourcePath, call: Call) -> Result<Reply, ApiError> {
@@ -129,6 +161,10 @@ impl Transport for Api {
                 let of_kind = state.1.iter().filter(|(key, _)| key.0 == resource);
                 let items = of_kind.map(|(_, value)| Arc::new(Object::from_value(value).unwrap())).collect();
                 Ok(Reply::List(ObjectList { revision: state.0, items, ..ObjectList::default() }))
+            }
+            Call::Create { object, .. } if resource.ends_with("reviews") => {
+                let answer = review(resource, object).ok_or_else(missing)?;
+                Ok(Reply::object(Arc::new(Object::from_value(&answer).unwrap())))
             }
             Call::Create { mut object, .. } => {
                 let name = object["metadata"]["name"].as_str().unwrap_or("x").to_owned();

@@ -41,6 +41,8 @@ const WORKERS: usize = 4;
 pub(super) struct ControlPlane {
     pub(super) access: Access,
     pub(super) pki: Arc<Pki>,
+    /// Knows users by the certificates that they show.
+    pub(super) peers: Arc<PeerVerifier>,
     pub(super) door: Arc<Door>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) port: u16,
@@ -113,9 +115,10 @@ impl ControlPlane {
             let socket = net::Namespace::own().listen(inner).await;
             sockets.push(socket.with_context(|| format!("listen on {inner} for pods"))?);
         }
-        serve(&door, &pki, &clock, node_ip, gateway, (sockets, stop.clone(), &tasks))?;
+        let peers = Arc::new(PeerVerifier::new(&pki).context("prepare to check clients")?);
+        serve(&door, (&pki, &peers), &clock, node_ip, gateway, (sockets, stop.clone(), &tasks))?;
         let access = access(&pki, &clock, port)?;
-        let plane = Self { access, pki, door, clock, port, registry, store, stop, tasks };
+        let plane = Self { access, pki, peers, door, clock, port, registry, store, stop, tasks };
         let mut provided = provided(options.listen.ip(), (node_ip, port), gateway);
         provided.push(super::bootstrap::authentication(&plane.pki));
         let client = plane.client(UserInfo::new("system:apiserver", &["system:masters"]));
@@ -271,7 +274,7 @@ fn open_door(
 
 fn serve(
     door: &Arc<Door>,
-    pki: &Arc<Pki>,
+    (pki, peers): (&Arc<Pki>, &Arc<PeerVerifier>),
     clock: &Arc<dyn Clock>,
     node_ip: IpAddr,
     gateway: Option<Ipv4Addr>,
@@ -288,12 +291,11 @@ fn serve(
     addresses.extend(gateway.map(IpAddr::V4));
     let purpose =
         Purpose::Server { name: "kube-apiserver".to_owned(), hosts: names.map(str::to_owned).to_vec(), addresses };
-    let peers = Arc::new(PeerVerifier::new(pki).context("prepare to check clients")?);
     let certificate = ServerCertificate::new(Arc::clone(pki), purpose, Arc::clone(clock));
     let certificate = Arc::new(certificate.context("make the server's certificate")?);
-    let tls = Arc::new(server_config(Arc::clone(&peers), certificate).context("prepare TLS")?);
+    let tls = Arc::new(server_config(Arc::clone(peers), certificate).context("prepare TLS")?);
     for socket in sockets {
-        let listener = Listener { door: Arc::clone(door), tls: Arc::clone(&tls), peers: Arc::clone(&peers) };
+        let listener = Listener { door: Arc::clone(door), tls: Arc::clone(&tls), peers: Arc::clone(peers) };
         let stop = stop.clone();
         tasks.spawn(async move {
             if let Err(error) = listener.serve(socket, stop).await {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use auth::pki::{Pki, Purpose};
+use auth::tls::{ServerCertificate, server_config};
 use container::{Images, Runtime, Shims, ShimsConfig};
 use kubelet::{Kubelet, KubeletConfig};
 use meta::{Clock, DeleteOptions, Gvr, Reason, UserInfo};
@@ -74,7 +75,8 @@ impl Node {
             cluster_dns: vec![DNS],
             cluster_domain: DOMAIN.to_owned(),
             service_address: Some(SocketAddr::new(IpAddr::V4(SERVICE_IP), 443)),
-            tls: Arc::new(server_tls(&plane.pki, &plane.clock, &name, place.ip)?),
+            tls: Arc::new(server_tls(plane, &name, place.ip)?),
+            peers: Arc::clone(&plane.peers),
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.kubelet_port),
             allow_privileged: options.node_allow_privileged,
             max_pods: MAX_PODS,
@@ -183,23 +185,20 @@ fn roots(certificate: &CertificateDer<'static>) -> anyhow::Result<Arc<rustls::Ro
     Ok(Arc::new(roots))
 }
 
-/// TLS of the kubelet's port. Only the API server may come in: its certificate alone is signed by the front proxy's
-/// authority.
-fn server_tls(pki: &Pki, clock: &Arc<dyn Clock>, name: &str, address: IpAddr) -> anyhow::Result<rustls::ServerConfig> {
+/// TLS of the kubelet's port; who may do what there is asked request by request.
+fn server_tls(plane: &ControlPlane, name: &str, address: IpAddr) -> anyhow::Result<rustls::ServerConfig> {
     let purpose =
         Purpose::Server { name: format!("system:node:{name}"), hosts: vec![name.to_owned()], addresses: vec![address] };
-    let leaf = pki.cluster.issue(&purpose, clock.now()).context("make the kubelet's certificate")?;
-    let clients =
-        rustls::server::WebPkiClientVerifier::builder_with_provider(roots(pki.front_proxy.certificate())?, provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    let key = leaf.key();
-    Ok(config.with_client_cert_verifier(clients.build()?).with_single_cert(vec![leaf.certificate], key)?)
+    let certificate = ServerCertificate::new(Arc::clone(&plane.pki), purpose, Arc::clone(&plane.clock));
+    let certificate = Arc::new(certificate.context("make the kubelet's certificate")?);
+    server_config(Arc::clone(&plane.peers), certificate).context("prepare the kubelet's TLS")
 }
 
-/// TLS of the API server towards kubelets.
+/// TLS of the API server towards kubelets, as a user that may do everything on nodes. The key never leaves the process.
 pub(super) fn client_tls(pki: &Pki, clock: &Arc<dyn Clock>) -> anyhow::Result<rustls::ClientConfig> {
-    let purpose = Purpose::Client { user: "kube-apiserver-kubelet-client".to_owned(), groups: Vec::new() };
-    let leaf = pki.front_proxy.issue(&purpose, clock.now()).context("make the certificate for kubelets")?;
+    let purpose =
+        Purpose::Client { user: "kube-apiserver-kubelet-client".to_owned(), groups: vec!["system:masters".to_owned()] };
+    let leaf = pki.cluster.issue(&purpose, clock.now()).context("make the certificate for kubelets")?;
     let key = leaf.key();
     let config = rustls::ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let config = config.with_root_certificates(roots(pki.cluster.certificate())?);
