@@ -191,6 +191,11 @@ pub trait Rules: Send + Sync {
     /// Before an object is deleted for the first time: what the kind notes on it, a finalizer of its own for example.
     fn prepare_delete(&self, _object: &mut Value, _now: &str) {}
 
+    /// What every client that asks for the kind should be warned of.
+    fn deprecation(&self) -> Option<&'static str> {
+        None
+    }
+
     /// What a client that writes this should be warned of; `old` is what was there.
     fn warnings(&self, _object: &Value, _old: Option<&Value>) -> Vec<String> {
         Vec::new()

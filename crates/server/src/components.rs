@@ -7,7 +7,6 @@ use meta::{ApiError, Call, Object, ObjectList, Reply, ResourcePath};
 use serde_json::json;
 
 const COMPONENTS: [&str; 3] = ["controller-manager", "etcd-0", "scheduler"];
-const DEPRECATED: &str = "v1 ComponentStatus is deprecated in v1.19+";
 
 /// The answer to a read of components; `None` for other resources.
 pub(crate) fn answer(path: &ResourcePath, call: &Call) -> Option<Result<Reply, ApiError>> {
@@ -21,7 +20,7 @@ pub(crate) fn answer(path: &ResourcePath, call: &Call) -> Option<Result<Reply, A
             Some(known.ok_or_else(missing).and_then(|name| component(name)).map(|object| Reply::Object {
                 object,
                 created: false,
-                warnings: vec![DEPRECATED.to_owned()],
+                warnings: Vec::new(),
             }))
         }
         (Call::List(options), None) => {

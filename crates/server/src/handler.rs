@@ -180,17 +180,20 @@ async fn on_resource(
     if form.view == View::Table && !row.verbs.contains(&"get") {
         return Err(not_as_table());
     }
+    let deprecation: Vec<String> = row.rules().deprecation().map(str::to_owned).into_iter().collect();
     if watching {
         let timeout = query.number::<u64>("timeoutSeconds")?.map_or(WATCH, Duration::from_secs);
         let events = door.config.registry.watch(&path, query.watch(path.name.clone())?)?;
-        return Ok(watch::respond(events, form, row, table, timeout));
+        let mut answer = watch::respond(events, form, row, table, timeout);
+        response::warn(&mut answer, &deprecation);
+        return Ok(answer);
     }
     let (parts, incoming) = request.into_parts();
     let bytes = body::read(incoming).await?;
     let (expected, custom) = (asked::expected(&row, &path), asked::custom(&row, &path));
     let asked = Asked { parts: &parts, query: &query, bytes: &bytes, expected, custom };
     let (call, warnings) = asked.call(&path)?;
-    let answer = match door.answer(user, &path, call).await {
+    let mut answer = match door.answer(user, &path, call).await {
         Ok(mut reply) => {
             if let Reply::Object { warnings: own, .. } = &mut reply {
                 own.extend(warnings);
@@ -203,6 +206,7 @@ async fn on_resource(
             answer
         }
     };
+    response::warn(&mut answer, &deprecation);
     let packs = parts.method == Method::GET && pack::is_wanted(&parts.headers);
     Ok(if packs { pack::packed(answer).await } else { answer })
 }

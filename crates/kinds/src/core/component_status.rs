@@ -11,6 +11,10 @@ pub(crate) const COLUMNS: &[Column] =
 pub(crate) struct ComponentStatus;
 
 impl Rules for ComponentStatus {
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 ComponentStatus is deprecated in v1.19+")
+    }
+
     fn row(&self, object: &Value, _now: i64) -> Vec<Value> {
         let conditions = object["conditions"].as_array().into_iter().flatten();
         let healthy = conditions.into_iter().find(|condition| condition["type"] == "Healthy");

@@ -17,6 +17,10 @@ const SHOWN: usize = 3;
 pub(crate) struct Endpoints;
 
 impl Rules for Endpoints {
+    fn deprecation(&self) -> Option<&'static str> {
+        Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice")
+    }
+
     fn default(&self, object: &mut Value) {
         for subset in items_mut(object, "subsets") {
             items_mut(subset, "ports").for_each(|port| field::default(port, "protocol", "TCP"));

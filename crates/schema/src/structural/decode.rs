@@ -36,18 +36,42 @@ fn check_metadata(value: &Value) -> Result<(), String> {
 /// Prunes an object, metadata included.
 pub(super) fn settle(schema: &Structural, mut value: Value, mut errors: Vec<String>) -> CustomObject {
     let unknown = |path: &str| format!("unknown field {path:?}");
-    let builtin = Schemas::builtin();
-    let metadata = value.get_mut("metadata").filter(|metadata| metadata.is_object());
-    if let (Some(ty), Some(metadata)) = (builtin.named(METADATA), metadata)
-        && let Ok(decoded) = decode_value(builtin, ty, metadata.clone())
-    {
-        *metadata = decoded.value;
-        let prefix = |error: &String| error.replacen("field \"", "field \"metadata.", 1);
-        errors.extend(decoded.errors.iter().map(prefix));
-    }
+    settle_metadata(schema, &mut value, (true, ""), &mut errors);
     errors.extend(schema.prune(&mut value).iter().map(|path| unknown(path)));
     errors.truncate(MAX_ERRORS);
     CustomObject { value, errors }
+}
+
+/// Brings the metadata of an object, and of those that are embedded in it, into their one form.
+fn settle_metadata(schema: &Structural, value: &mut Value, (root, path): (bool, &str), errors: &mut Vec<String>) {
+    let within = |name: &str| if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
+    if root || schema.embedded {
+        let builtin = Schemas::builtin();
+        let metadata = value.get_mut("metadata").filter(|metadata| metadata.is_object());
+        if let (Some(ty), Some(metadata)) = (builtin.named(METADATA), metadata)
+            && let Ok(decoded) = decode_value(builtin, ty, metadata.clone())
+        {
+            *metadata = decoded.value;
+            let lead = format!("field \"{}.", within("metadata"));
+            errors.extend(decoded.errors.iter().map(|error| error.replacen("field \"", &lead, 1)));
+        }
+    }
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                if let Some(schema) = schema.field(name) {
+                    settle_metadata(schema, value, (false, &within(name)), errors);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(schema) = schema.items.as_deref() else { return };
+            for (index, item) in items.iter_mut().enumerate() {
+                settle_metadata(schema, item, (false, &format!("{path}[{index}]")), errors);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 struct Reader {

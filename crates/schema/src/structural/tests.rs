@@ -34,6 +34,24 @@ fn what_is_not_named_is_dropped() {
 }
 
 #[test]
+fn metadata_of_embedded_objects_has_its_form() {
+    let embedded = json!({
+        "type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true,
+    });
+    let schema = spec(json!({"one": embedded, "list": {"type": "array", "items": embedded}}));
+    let decoded = schema.decode(
+        br#"{"spec":{"one":{"metadata":{"name":"n","x":1}},"list":[{"metadata":{"namespace":"m","y":1},"z":1}]}}"#,
+    );
+    let decoded = decoded.expect("an object");
+    let expected = json!({"one": {"metadata": {"name": "n"}}, "list": [{"metadata": {"namespace": "m"}, "z": 1}]});
+    assert_eq!(decoded.value["spec"], expected);
+    let errors = ["unknown field \"spec.list[0].metadata.y\"", "unknown field \"spec.one.metadata.x\""];
+    let mut found = decoded.errors;
+    found.sort();
+    assert_eq!(found, errors);
+}
+
+#[test]
 fn absent_fields_get_their_defaults() {
     let schema = spec(
         json!({"a": {"type": "string", "default": "A"}, "n": {"type": "string", "nullable": true, "default": "N"},

@@ -104,7 +104,8 @@ fn progress(deployment: &Value, newest: Option<&Value>, status: &Value, list: &m
         None => format!("Deployment {:?}", text(deployment, "/metadata/name")),
     };
     let at = format_time(now);
-    if is_complete(deployment, status) {
+    // Without its newest set a deployment has not come anywhere yet.
+    if newest.is_some() && is_complete(deployment, status) {
         let message = format!("{subject} has successfully progressed.");
         set(list, condition("Progressing", "True", "NewReplicaSetAvailable", &message, &at));
     } else if has_progressed(&deployment["status"], status) {
