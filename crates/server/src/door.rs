@@ -12,6 +12,9 @@ use registry::{Registry, WatchStream};
 use serde_json::Value;
 
 use crate::aggregation::Aggregator;
+use crate::fairness::Flows;
+use crate::in_flight::InFlight;
+use crate::telemetry::Telemetry;
 
 /// What the front door is made of.
 pub struct DoorConfig {
@@ -43,6 +46,9 @@ pub struct DoorConfig {
 pub struct Door {
     pub(crate) config: DoorConfig,
     pub(crate) aggregator: Arc<Aggregator>,
+    pub(crate) flows: Arc<Flows>,
+    pub(crate) in_flight: InFlight,
+    pub(crate) telemetry: Telemetry,
     reviews: Reviews,
 }
 
@@ -52,8 +58,10 @@ impl Door {
         let reviews =
             Reviews { authenticator: Arc::clone(&config.authenticator), authorizer: Arc::clone(&config.authorizer) };
         let aggregator = Arc::new(Aggregator::new(Arc::clone(&config.front_proxy)));
-        crate::feeds::start(&config, &aggregator);
-        Arc::new(Self { config, aggregator, reviews })
+        let flows = Arc::new(Flows::default());
+        crate::feeds::start(&config, &aggregator, &flows);
+        let (in_flight, telemetry) = (InFlight::default(), Telemetry::default());
+        Arc::new(Self { config, aggregator, flows, in_flight, telemetry, reviews })
     }
 
     /// Carries out a call for a user, if the user may.

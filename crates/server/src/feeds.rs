@@ -1,4 +1,4 @@
-//! Keeps the indexes of authorizers and of the aggregator up to date with what is stored.
+//! Keeps the indexes of authorizers, of the aggregator and of flows up to date with what is stored.
 
 use std::sync::Arc;
 
@@ -8,11 +8,12 @@ use registry::Registry;
 
 use crate::aggregation::{API_SERVICES, Aggregator};
 use crate::door::DoorConfig;
+use crate::fairness::{self, Flows};
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Loads what is there, and follows it from then on. The tasks end with the registry.
-pub(crate) fn start(config: &DoorConfig, aggregator: &Arc<Aggregator>) {
+pub(crate) fn start(config: &DoorConfig, aggregator: &Arc<Aggregator>, flows: &Arc<Flows>) {
     for resource in ["roles", "clusterroles", "rolebindings", "clusterrolebindings"] {
         let rbac = Arc::clone(&config.rbac);
         let load = |object: &Object| rbac.put(object).map_err(|error| error.to_string());
@@ -40,6 +41,15 @@ pub(crate) fn start(config: &DoorConfig, aggregator: &Arc<Aggregator>) {
     });
     let aggregator = Arc::clone(aggregator);
     follow(&config.registry, services, revision, move |event| aggregator.apply(event));
+    for resource in [fairness::LEVELS, fairness::SCHEMAS] {
+        let gvr = fairness::gvr(resource);
+        let revision = load_all(&config.registry, &gvr, |object| {
+            flows.put(object);
+            Ok(())
+        });
+        let flows = Arc::clone(flows);
+        follow(&config.registry, gvr, revision, move |event| flows.apply(event));
+    }
 }
 
 fn load_all(registry: &Registry, gvr: &Gvr, load: impl Fn(&Object) -> Result<(), String>) -> u64 {

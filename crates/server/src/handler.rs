@@ -7,12 +7,13 @@ use auth::Impersonation;
 use auth::tls::Peer;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
-use meta::{ApiError, Reply, ResourcePath, UserInfo, Verb};
+use meta::{ApiError, Reason, Reply, ResourcePath, UserInfo, Verb};
 
 use crate::aggregation::{self, Remote};
 use crate::asked::{self, Asked};
 use crate::body;
 use crate::door::Door;
+use crate::in_flight;
 use crate::method;
 use crate::metrics;
 use crate::negotiate::{self, Encoding, Offer, View};
@@ -22,8 +23,9 @@ use crate::pretty;
 use crate::proxy;
 use crate::query::Query;
 use crate::relay;
+use crate::request_info::RequestInfo;
 use crate::response::{self, Body};
-use crate::route::{Route, route};
+use crate::route::Route;
 use crate::site;
 use crate::table::{Include, TableOptions};
 use crate::watch;
@@ -31,71 +33,107 @@ use crate::watch;
 /// How long a watch lasts that doesn't say.
 const WATCH: Duration = Duration::from_secs(45 * 60);
 
+/// How long a request may take that doesn't last by its nature. Compat: upstream's default.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Answers a request of a connection's peer.
 pub(crate) async fn handle(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Response<Body> {
+    let started = door.config.clock.instant();
     let encoding = negotiate::form(request.headers(), Offer::Object).map_or(Encoding::Json, |form| form.encoding);
     let for_people = pretty::is_wanted(request.uri().query(), request.headers());
-    let response = match answer(door, peer, request).await {
-        Ok(response) if response.extensions().get::<onward::Relayed>().is_some() => return response,
-        Ok(response) => response,
-        Err(error) => {
-            tracing::debug!(code = error.code(), %error, "refused");
-            response::failure(&error, encoding)
+    let info = RequestInfo::read(request.method(), request.uri());
+    let mut flow = None;
+    let answered = match user(door, peer, request.headers()) {
+        Ok(user) => {
+            flow = door.flows.classify(&user, &info);
+            let exempt = flow.as_ref().is_some_and(|flow| flow.is_exempt());
+            limited(door, &info, exempt, answer(door, &user, &info, request)).await
         }
+        Err(error) => Err(error),
     };
-    if for_people { pretty::indented(response).await } else { response }
+    let mut response = answered.unwrap_or_else(|error| {
+        tracing::debug!(code = error.code(), %error, "refused");
+        response::failure(&error, encoding)
+    });
+    if let Some(flow) = flow {
+        flow.note(response.headers_mut());
+    }
+    let took = door.config.clock.instant().saturating_duration_since(started);
+    let served = info.resource().is_some_and(|path| door.config.registry.resources().by_gvr(&path.gvr).is_some());
+    door.telemetry.count(&info, served, response.status(), took);
+    let relayed = response.extensions().get::<onward::Relayed>().is_some();
+    if for_people && !relayed { pretty::indented(response).await } else { response }
 }
 
-async fn answer(door: &Arc<Door>, peer: &Peer, request: Request<Incoming>) -> Result<Response<Body>, ApiError> {
-    let path = request.uri().path().to_owned();
-    let user = user(door, peer, request.headers())?;
-    if let Some(remote) = door.aggregator.remote_of(path.strip_prefix("/openapi/v3").unwrap_or(&path)) {
-        return elsewhere(door, &user, &remote, request).await;
+/// Answers within the limits of how many requests run at once, and of how long each may take.
+async fn limited(
+    door: &Door,
+    info: &RequestInfo,
+    exempt: bool,
+    answer: impl Future<Output = Result<Response<Body>, ApiError>>,
+) -> Result<Response<Body>, ApiError> {
+    if info.is_lasting() {
+        return answer.await;
     }
-    match route(&path) {
+    let Some(_seat) = door.in_flight.take(info.sort(), exempt) else { return Ok(in_flight::too_many()) };
+    let late = |_| ApiError::new(Reason::Timeout, "request did not complete within the allotted timeout");
+    tokio::time::timeout(PATIENCE, answer).await.map_err(late)?
+}
+
+async fn answer(
+    door: &Arc<Door>,
+    user: &UserInfo,
+    info: &RequestInfo,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, ApiError> {
+    let path = info.path();
+    if let Some(remote) = door.aggregator.remote_of(path.strip_prefix("/openapi/v3").unwrap_or(path)) {
+        return elsewhere(door, user, &remote, (info, request)).await;
+    }
+    match info.route().clone() {
         Route::Site => {
-            door.authorize_path(&user, &request.method().as_str().to_ascii_lowercase(), &path)?;
-            if request.method() != Method::GET && site::is_read_only(&path) {
+            door.authorize_path(user, info.verb(), path)?;
+            if request.method() != Method::GET && site::is_read_only(path) {
                 let text = "the server does not allow this method on the requested resource";
-                return Err(ApiError::new(meta::Reason::MethodNotAllowed, text));
+                return Err(ApiError::new(Reason::MethodNotAllowed, text));
             }
             let packs = pack::is_wanted(request.headers());
-            let answer = site::answer(door, &path, request.uri().query(), request.headers())?;
+            let answer = site::answer(door, path, request.uri().query(), request.headers())?;
             Ok(if packs { pack::packed(answer).await } else { answer })
         }
         Route::Resource(resource, _) if relay::is_relayed(&resource) => {
             let verb = method::verb(request.method(), &resource, false).unwrap_or(Verb::Create);
-            door.authorize(&user, &resource, verb, None)?;
+            door.authorize(user, &resource, verb, None)?;
             // Compat: a stream into a container changes something, whichever method opens it.
             if resource.subresource.as_deref() != Some("log") && verb != Verb::Create {
-                door.authorize(&user, &resource, Verb::Create, None)?;
+                door.authorize(user, &resource, Verb::Create, None)?;
             }
             if let Some(options) = relay::options(&resource, request.uri().query()) {
-                door.config.registry.connect(&user, &resource, options).await?;
+                door.config.registry.connect(user, &resource, options).await?;
             }
             relay::relay(door, &resource, request).await
         }
         Route::Resource(resource, _) if metrics::is_metrics(&resource) => {
-            door.authorize(&user, &resource, metrics::verb(request.method(), &resource)?, None)?;
+            door.authorize(user, &resource, metrics::verb(request.method(), &resource)?, None)?;
             metrics::answer(door, &resource, &request).await
         }
         Route::Resource(resource, _) if proxy::is_proxied(&resource) => {
-            door.authorize(&user, &resource, proxy::verb(request.method())?, None)?;
+            door.authorize(user, &resource, proxy::verb(request.method())?, None)?;
             proxy::proxy(door, &resource, request).await
         }
         Route::Resource(resource, rest) => {
             let target = Target::new(resource, &request, false);
-            target.authorize(door, &user, request.method())?;
+            target.authorize(door, user, request.method())?;
             if rest.is_empty() {
-                on_resource(door, target, (&user, request)).await
+                on_resource(door, target, (user, request)).await
             } else {
                 Ok(response::page_not_found())
             }
         }
         Route::Watch(resource) => {
             let target = Target::new(resource, &request, true);
-            target.authorize(door, &user, request.method())?;
-            on_resource(door, target, (&user, request)).await
+            target.authorize(door, user, request.method())?;
+            on_resource(door, target, (user, request)).await
         }
     }
 }
@@ -105,13 +143,10 @@ async fn elsewhere(
     door: &Door,
     user: &UserInfo,
     remote: &Remote,
-    request: Request<Incoming>,
+    (info, request): (&RequestInfo, Request<Incoming>),
 ) -> Result<Response<Body>, ApiError> {
-    match route(request.uri().path()) {
-        Route::Site => {
-            let verb = request.method().as_str().to_ascii_lowercase();
-            door.authorize_path(user, &verb, request.uri().path())?;
-        }
+    match info.route().clone() {
+        Route::Site => door.authorize_path(user, info.verb(), info.path())?,
         Route::Resource(path, _) => Target::new(path, &request, false).authorize(door, user, request.method())?,
         Route::Watch(path) => Target::new(path, &request, true).authorize(door, user, request.method())?,
     }
@@ -221,5 +256,5 @@ fn offer(row: &kinds::Resource, path: &ResourcePath, method: &Method) -> Offer {
 
 fn not_as_table() -> ApiError {
     let text = "the server was unable to respond with a content type that the client supports";
-    ApiError::new(meta::Reason::NotAcceptable, text)
+    ApiError::new(Reason::NotAcceptable, text)
 }

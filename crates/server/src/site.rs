@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::door::Door;
 use crate::negotiate::Encoding;
 use crate::response::{Body, document, page_not_found};
-use crate::{discovery, health, openapi};
+use crate::{discovery, health, openapi, telemetry};
 
 /// The answer to a path.
 pub(crate) fn answer(
@@ -22,6 +22,7 @@ pub(crate) fn answer(
         return answer;
     }
     match trimmed {
+        "/metrics" => return Ok(telemetry::answer(door)),
         "/version" => return Ok(document(StatusCode::OK, Encoding::Json, &version())),
         "/.well-known/openid-configuration" => {
             let value = door.config.tokens.openid_configuration(&door.config.address);

@@ -16,7 +16,7 @@ use client::{Client, Controller, Driver};
 use meta::{Clock, Gvr, Object, SystemClock, UserInfo};
 use registry::{Registry, RegistryConfig, Resources};
 use serde_json::Value;
-use server::{Availability, Door, DoorConfig, Grants, Listener, Local, Registration};
+use server::{Availability, Door, DoorConfig, Fairness, Grants, Listener, Local, Registration};
 use store::{Embedded, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -124,8 +124,11 @@ impl ControlPlane {
         let client = plane.client(UserInfo::new("system:apiserver", &["system:masters"]));
         let keeper = endpoints::Keeper::open(&plane.registry, provided, &client).await;
         plane.run(Arc::new(keeper.context("make the cluster's own services")?));
-        let registration = Registration::open(&plane.registry, &client).await;
+        let registration = Registration::open(&plane.registry, &client);
+        let fairness = Fairness::open(&plane.registry, &client, &plane.clock);
+        let (registration, fairness) = tokio::join!(registration, fairness);
         plane.run(Arc::new(registration.context("register what the API serves")?));
+        plane.run(Arc::new(fairness.context("make the flows that every cluster has")?));
         plane.run(Arc::new(Availability::new(&plane.door, &client)));
         plane.start_controllers(layout);
         Ok(plane)

@@ -67,7 +67,7 @@ impl Availability {
     fn leading_to(&self, namespace: &str, name: &str) -> Vec<String> {
         let remotes = self.door.aggregator.remotes();
         let leading = |remote: &&Arc<Remote>| remote.service.namespace == namespace && remote.service.name == name;
-        remotes.values().filter(leading).map(|remote| format!("{}.{}", remote.gv.version, remote.gv.group)).collect()
+        remotes.values().filter(leading).map(|remote| remote.name()).collect()
     }
 
     async fn judge(&self, service: &Value) -> Verdict {

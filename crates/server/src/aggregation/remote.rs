@@ -65,6 +65,11 @@ impl Remote {
         })
     }
 
+    /// The name of its APIService.
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.gv.version, self.gv.group)
+    }
+
     /// The path beneath which it answers.
     pub(crate) fn prefix(&self) -> String {
         if self.gv.group.is_empty() { format!("/api/{}", self.gv) } else { format!("/apis/{}", self.gv) }
