@@ -6,6 +6,7 @@ mod conformance;
 mod netns;
 mod peer;
 mod schema;
+mod storm;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ enum Task {
     Conformance(conformance::Options),
     /// Runs one kubectl script on minke and on upstream, and shows where the outputs differ
     Clients(clients::Options),
+    /// Kills the program again and again while pods are made, changed and deleted
+    Storm(storm::Options),
     /// Measures minke beside upstream and podman, and prints the table of README
     Bench(bench::Options),
 }
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Task::Schema { check } => schema::run(check),
         Task::Conformance(options) => conformance::run(&options),
         Task::Clients(options) => clients::run(&options),
+        Task::Storm(options) => storm::run(&options),
         Task::Bench(options) => bench::run(&options),
     }
 }

@@ -1,8 +1,6 @@
 //! `kill -9` of the program, twenty times, while objects are written and a pod counts: what was acknowledged is there, the pod keeps its
 //! process and its log has no gap, and what ended meanwhile is reported with its true exit code.
 
-#![expect(clippy::print_stdout, reason = "the seed has to be seen")]
-
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,18 +10,16 @@ use kube::api::{Api, ListParams, PostParams};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
-use testkit::{Cluster, Namespace, container, need_root, pod};
+use testkit::{Cluster, Namespace, container, need_root, pod, seed};
 
 const ROUNDS: u32 = 20;
-const SEED: u64 = 0x006d_696e_6b65;
 
 #[test]
 fn nothing_is_lost_in_twenty_crashes() -> anyhow::Result<()> {
     if !need_root() {
         return Ok(());
     }
-    println!("seed {SEED:#x}");
-    let mut random = StdRng::seed_from_u64(SEED);
+    let mut random = StdRng::seed_from_u64(seed()?);
     let cluster = Cluster::start(Path::new(env!("CARGO_BIN_EXE_minke")))?;
     let counter = cluster.run(async |client| {
         let space = Namespace::new(client, "crash").await?;

@@ -6,6 +6,7 @@ mod eventually;
 mod image;
 mod kernel;
 mod pods;
+mod seed;
 mod suite;
 
 pub use cluster::{Cluster, enter};
@@ -13,4 +14,5 @@ pub use eventually::eventually;
 pub use image::{BUSYBOX, BUSYBOX_AGAIN, busybox_archive};
 pub use kernel::{nothing_is_left, traces};
 pub use pods::{Namespace, container, is_ready, pod};
+pub use seed::seed;
 pub use suite::{Suite, need_root};
