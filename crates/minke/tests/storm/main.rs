@@ -36,7 +36,6 @@ fn a_storm_is_weathered() -> anyhow::Result<()> {
     let cluster = Cluster::start(Path::new(env!("CARGO_BIN_EXE_minke")))?;
     cluster.run(async |client| Namespace::new(client, SPACE).await.map(drop))?;
     for number in 0..rounds {
-        eprintln!("round {number}");
         let round = Round { cluster: &cluster, number };
         round.run(&mut random).with_context(|| format!("round {number} of {rounds}"))?;
     }
@@ -72,6 +71,15 @@ impl Round<'_> {
             self.kill_a_shim(&mut stories, random)?;
         }
         let crash = invariants::uptime()?;
+        let count = |what: fn(&Story) -> bool| stories.iter().filter(|story| what(story)).count();
+        eprintln!(
+            "round {}: killed after {delay:?}; {} made, {} seen Ready, {} deleted, {} lost their shim",
+            self.number,
+            count(|story| story.uid.is_some()),
+            count(|story| story.ready.is_some()),
+            count(|story| story.deleted),
+            count(|story| story.struck)
+        );
         // A time without the daemon, in which pods go on and end.
         std::thread::park_timeout(Duration::from_millis(random.random_range(0..500)));
         let resumed = invariants::uptime()?;
