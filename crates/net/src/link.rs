@@ -67,12 +67,12 @@ impl Links {
         }
     }
 
-    /// Makes a bridge that is up, unless it is there.
-    pub(crate) async fn ensure_bridge(&self, name: &str) -> Result<u32, LinkError> {
+    /// Makes a bridge that is up and is to have this address, unless it is there.
+    pub(crate) async fn ensure_bridge(&self, name: &str, address: Ipv4Addr) -> Result<u32, LinkError> {
         if let Some(index) = self.index(name).await? {
             return Ok(index);
         }
-        let bridge = LinkBridge::new(name).up().build();
+        let bridge = LinkBridge::new(name).address(hardware_address(address)).up().build();
         self.handle.link().add(bridge).execute().await.map_err(LinkError::new(format!("make the bridge {name}")))?;
         self.index(name).await?.ok_or_else(|| LinkError {
             action: format!("find the new bridge {name}"),
@@ -80,9 +80,17 @@ impl Links {
         })
     }
 
-    /// Makes a pair of links: `name` here, a port of the bridge and up, and `eth0` in the other namespace.
-    pub(crate) async fn add_pair(&self, name: &str, bridge: u32, other: &Namespace) -> Result<(), LinkError> {
+    /// Makes a pair of links: `name` here, a port of the bridge and up, and `eth0` in the other namespace, which is to
+    /// have this address.
+    pub(crate) async fn add_pair(
+        &self,
+        name: &str,
+        bridge: u32,
+        other: &Namespace,
+        address: Ipv4Addr,
+    ) -> Result<(), LinkError> {
         let mut peer = LinkMessage::default();
+        peer.attributes.push(LinkAttribute::Address(hardware_address(address)));
         peer.attributes.push(LinkAttribute::IfName("eth0".to_owned()));
         if let Some(file) = other.file() {
             peer.attributes.push(LinkAttribute::NetNsFd(file.as_raw_fd()));
@@ -152,4 +160,10 @@ impl Links {
             other => other,
         }
     }
+}
+
+/// The hardware address that belongs to an address: neighbours remember one for up to a minute, and by then the address
+/// may have another owner. A bridge without one of its own changes it with its ports.
+fn hardware_address(address: Ipv4Addr) -> Vec<u8> {
+    [[0x0a, 0x58].as_slice(), &address.octets()].concat()
 }

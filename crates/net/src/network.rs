@@ -68,7 +68,7 @@ impl Network {
     /// Makes the bridge, or takes over the one that is there, and turns forwarding on.
     pub async fn open(config: NetworkConfig) -> Result<Self, NetworkError> {
         let links = Links::of(&config.namespace).await?;
-        let bridge = links.ensure_bridge(&bridge_name(&config.cluster, config.node)).await?;
+        let bridge = links.ensure_bridge(&bridge_name(&config.cluster, config.node), config.subnet.gateway()).await?;
         links.set_up(bridge).await?;
         if let Some(loopback) = links.index("lo").await? {
             links.set_up(loopback).await?;
@@ -113,7 +113,7 @@ impl Network {
         let outer = Links::of(&self.config.namespace).await?;
         // One left by a sandbox that died while it was attached has the same address, so the same name.
         outer.remove(&name).await?;
-        outer.add_pair(&name, self.bridge, inside).await?;
+        outer.add_pair(&name, self.bridge, inside, address).await?;
         let inner = Links::of(inside).await?;
         if let Some(index) = inner.index("lo").await? {
             inner.set_up(index).await?;

@@ -48,7 +48,7 @@ impl Switch {
     /// Makes the bridge, or takes over the one that is there.
     pub async fn open(config: SwitchConfig) -> Result<Self, NetworkError> {
         let links = Links::of(&Namespace::own()).await?;
-        let bridge = links.ensure_bridge(&bridge_name(&config.cluster)).await?;
+        let bridge = links.ensure_bridge(&bridge_name(&config.cluster), config.subnet.gateway()).await?;
         links.set_up(bridge).await?;
         links.add_address(bridge, config.subnet.gateway(), config.subnet.length()).await?;
         hide(&config).await?;
@@ -81,7 +81,7 @@ impl Switch {
             Some(index) => index,
             None => {
                 outer.remove(&name).await?;
-                outer.add_pair(&name, self.bridge, &port.namespace).await?;
+                outer.add_pair(&name, self.bridge, &port.namespace, self.address(port.node)).await?;
                 let gone = || NetworkError::Io {
                     action: format!("find the new link of node {}", port.node),
                     source: io::ErrorKind::NotFound.into(),

@@ -104,9 +104,19 @@ async fn attached_namespaces_reach_each_other_and_the_node() {
     assert_eq!(find(), None);
 
     drop(network);
-    let network = Network::open(config).await.expect("open the network again");
+    let network = Network::open(config.clone()).await.expect("open the network again");
     assert_eq!(network.address("two"), Some(second));
     network.detach("one").await.expect("detach");
+
+    drop(network);
+    let network = Network::open(config).await.expect("open the network for the last time");
+    let three = Sandbox::new();
+    assert_eq!(network.attach("three", &three.path()).await.expect("attach"), first);
+    let inside = Namespace::open(&three.path()).expect("the third namespace");
+    let _listener = inside.listen(SocketAddr::new(first.into(), 80)).await.expect("listen");
+    let connected = tokio::time::timeout(Duration::from_secs(5), node.connect((first, 80).into())).await;
+    connected.expect("an address's new owner is reached").expect("connect");
+    network.detach("three").await.expect("detach");
     network.detach("two").await.expect("detach");
     assert_eq!(network.owners(), Vec::<String>::new());
     network.remove().await.expect("remove the bridge");
