@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use client::Informer;
-use container::{ContainerState, Event};
+use container::{ContainerState, Event, Runtime};
 use k8s_openapi::api::core::v1::Pod;
 use meta::{FieldSelector, LabelSelector, Object};
 use tokio::sync::{broadcast, mpsc};
@@ -14,6 +14,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use crate::actor::{Actor, Message};
 use crate::cluster::core;
 use crate::kubelet::Shared;
+use crate::launch::keys;
 use crate::recovery::{Found, find, parse_sandbox_id};
 
 /// So many messages may wait for an actor.
@@ -37,6 +38,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let informer = Informer::selected(shared.config.client.clone(), core("pods"), LabelSelector::default(), fields);
     shared.cluster.services.wait_synced().await;
     informer.wait_synced().await;
+    remove_unstarted(&*shared.config.runtime, &shared.config.node_name).await;
     let mut found = find(shared.config.runtime.list(), &shared.config.node_name);
     let mut changes = informer.subscribe();
     let mut dispatcher =
@@ -61,6 +63,20 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 dispatcher.take_end(ended.map(|(id, ())| id));
             }
             Some(_) = orphans.join_next(), if !orphans.is_empty() => {}
+        }
+    }
+}
+
+/// What was made and not seen starting when the process died may start yet: another instance will take its place.
+async fn remove_unstarted(runtime: &dyn Runtime, node: &str) {
+    let sandboxes = runtime.list().into_iter();
+    let of_node = sandboxes.filter(|sandbox| sandbox.config.labels.get(keys::NODE).is_some_and(|label| label == node));
+    for container in of_node.flat_map(|sandbox| sandbox.containers) {
+        let id = &container.config.id;
+        if container.state == ContainerState::Created
+            && let Err(error) = runtime.remove_container(id).await
+        {
+            tracing::warn!(container = %id, %error, "remove a container that was not started");
         }
     }
 }

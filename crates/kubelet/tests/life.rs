@@ -12,7 +12,7 @@ use std::time::Duration;
 use auth::pki::{Authority, Pki, Purpose};
 use container::fake::Fake;
 use container::images::RootFs;
-use container::{ContainerState, ImageConfig, Images, Runtime};
+use container::{ContainerConfig, ContainerState, ImageConfig, Images, Runtime};
 use kubelet::{Kubelet, KubeletConfig};
 use meta::Clock;
 use net::{Namespace, Network, NetworkConfig, Subnet};
@@ -176,6 +176,9 @@ async fn a_restart_disturbs_nothing_and_loses_nothing() {
     kubelet.stop().await;
     let before = node.api.get("pods", "default", "p").pointer("/status/containerStatuses/0/containerID").cloned();
     node.api.remove("pods", "default", "gone");
+    let sandbox = node.runtime.list().into_iter().find(|sandbox| sandbox.config.name == "p").expect("a sandbox");
+    let unstarted = ContainerConfig { id: "unstarted".to_owned(), ..sandbox.containers[0].config.clone() };
+    node.runtime.create_container(unstarted).await.expect("a container");
     let kubelet = node.start().await;
     tokio::time::timeout(Duration::from_secs(10), async {
         // The runtime tells of ends, not of what is removed after them.
@@ -186,6 +189,7 @@ async fn a_restart_disturbs_nothing_and_loses_nothing() {
     })
     .await
     .expect("what the API does not know ends");
+    assert_eq!(node.runtime.status("unstarted"), None);
     node.runtime.exit(&node.running().unwrap(), 7).unwrap();
     let pod = node.expect("p", "/status/containerStatuses/0/restartCount", json!(1)).await;
     assert_eq!(pod.pointer("/status/containerStatuses/0/lastState/terminated/containerID"), before.as_ref());
