@@ -5,6 +5,7 @@
 
 mod admission_policies;
 mod certificates;
+mod cluster_roles;
 mod conditions;
 mod cron_job;
 mod custom_resources;
@@ -81,6 +82,10 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
             client: context.api_server.clone(),
             definitions: Informer::new(context.api_server.clone(), custom_resources::definitions()),
             clock: Arc::clone(&context.clock),
+        }),
+        Arc::new(cluster_roles::ClusterRoles {
+            client: writer("clusterrole-aggregation-controller"),
+            roles: cluster_roles::followed(&context.reader),
         }),
         Arc::new(namespaces::Namespaces {
             client: writer("namespace-controller"),
