@@ -8,6 +8,7 @@
 mod attributes;
 mod authenticate;
 mod authorizer;
+mod bootstrap_token;
 mod certificate;
 mod impersonate;
 pub mod node;
@@ -21,6 +22,7 @@ pub mod token;
 pub use attributes::{Attributes, Target};
 pub use authenticate::{Authenticator, bearer};
 pub use authorizer::{Authorizer, Chain, Decision, MASTERS, Masters, RuleSet, Verdict};
+pub use bootstrap_token::BootstrapTokens;
 pub use impersonate::Impersonation;
 pub use objects::Objects;
 pub use review::{Review, Reviews};

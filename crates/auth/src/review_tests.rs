@@ -4,6 +4,7 @@ use meta::{Object, TestClock};
 
 use super::*;
 use crate::authorizer::{Chain, Masters};
+use crate::bootstrap_token::BootstrapTokens;
 use crate::node::{Graph, NodeAuthorizer};
 use crate::objects::Objects;
 use crate::rbac::Rbac;
@@ -21,6 +22,7 @@ impl Objects for OneAccount {
 fn reviews() -> Reviews {
     let signer = Signer::new(&rcgen::KeyPair::generate().expect("a key")).expect("it signs");
     let clock = Arc::new(TestClock::at(Timestamp::UNIX_EPOCH));
+    let bootstrap = BootstrapTokens::new(Arc::new(OneAccount), Arc::clone(&clock) as _);
     let tokens = Arc::new(Tokens::new(signer, "https://x", Arc::new(OneAccount), clock));
     let rbac = Rbac::default();
     let role = json!({"kind": "Role", "metadata": {"name": "r", "namespace": "ns"}, "rules": [
@@ -36,7 +38,7 @@ fn reviews() -> Reviews {
     }
     let node = NodeAuthorizer::new(Arc::new(Graph::default()));
     let authorizer = Arc::new(Chain::new(vec![Arc::new(Masters), Arc::new(node), Arc::new(rbac)]));
-    Reviews { authenticator: Arc::new(Authenticator::new(tokens)), authorizer }
+    Reviews { authenticator: Arc::new(Authenticator::new(tokens, bootstrap)), authorizer }
 }
 
 fn post(resource: &str, namespace: &str, user: &UserInfo, body: Value) -> Result<Value, ApiError> {

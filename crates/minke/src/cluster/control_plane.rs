@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use auth::pki::{Pki, Purpose};
 use auth::tls::{FrontProxyCertificate, PeerVerifier, ServerCertificate, server_config};
 use auth::token::{Signer, Tokens};
-use auth::{Authenticator, Authorizer, Chain, Masters};
+use auth::{Authenticator, Authorizer, BootstrapTokens, Chain, Masters};
 use client::{Client, Controller, Driver};
 use meta::{Clock, Gvr, Object, SystemClock, UserInfo};
 use registry::{Registry, RegistryConfig, Resources};
@@ -256,10 +256,11 @@ fn open_door(
 ) -> anyhow::Result<Arc<Door>> {
     let signer = Signer::new(&pki.service_accounts).context("prepare to sign tokens")?;
     let objects: Arc<dyn auth::Objects> = Arc::new(Stored(Arc::clone(registry)));
+    let bootstrap = BootstrapTokens::new(Arc::clone(&objects), Arc::clone(clock));
     let tokens = Arc::new(Tokens::new(signer, ISSUER, objects, Arc::clone(clock)));
     Ok(Door::open(DoorConfig {
         registry: Arc::clone(registry),
-        authenticator: Arc::new(Authenticator::new(Arc::clone(&tokens))),
+        authenticator: Arc::new(Authenticator::new(Arc::clone(&tokens), bootstrap)),
         authorizer: judges.authorizer,
         rbac: judges.rbac,
         graph: judges.graph,
