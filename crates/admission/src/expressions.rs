@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use meta::Object;
 use registry::{Attributes, Reader, Request};
-use schema::cel::{Budget, Declared, Fields, Halt, Program, Value};
+use schema::cel::{Budget, Declared, Program, Value};
 use serde_json::{Value as Json, json};
 
 use crate::matching::operation;
+use crate::rights::{Authorizer, Rights};
 
 /// The names that expressions may use.
 pub(crate) const DECLARED: [(&str, Declared<'static>); 7] = [
@@ -27,11 +28,12 @@ pub(crate) struct Documents {
     old: Json,
     request: Json,
     namespace: Json,
+    authorizer: Arc<Authorizer>,
 }
 
 impl Documents {
-    /// Those of a write.
-    pub(crate) fn of(request: &Request<'_>, reader: &dyn Reader) -> Self {
+    /// Those of a write; its user's rights are asked for where an expression wants to know.
+    pub(crate) fn of(request: &Request<'_>, reader: &dyn Reader, rights: &Arc<dyn Rights>) -> Self {
         let namespace = match request.attributes.namespace.as_str() {
             "" => None,
             name => reader.get("", "namespaces", "", name),
@@ -41,6 +43,7 @@ impl Documents {
             old: request.old.cloned().unwrap_or_default(),
             request: described(&request.attributes, request.delete.is_some()),
             namespace: namespace.map(|namespace: Arc<Object>| namespace.value()).unwrap_or_default(),
+            authorizer: Arc::new(Authorizer::of(&request.attributes, rights)),
         }
     }
 
@@ -52,7 +55,7 @@ impl Documents {
             ("request", Value::of(&self.request, None)),
             ("namespaceObject", Value::of(&self.namespace, None)),
             ("params", params.map_or(Value::Null, |params| Value::of(params, None))),
-            ("authorizer", Value::Fields(Arc::new(Nobody))),
+            ("authorizer", Value::Fields(Arc::clone(&self.authorizer) as _)),
         ]
     }
 }
@@ -81,31 +84,6 @@ pub(crate) fn described(attributes: &Attributes, deletes: bool) -> Json {
         request["options"] = json!({"kind": kind, "apiVersion": "meta.k8s.io/v1"});
     }
     request
-}
-
-/// Asks for rights by builder methods. Compat: whoever can't be asked has none.
-#[derive(Debug)]
-struct Nobody;
-
-impl<'a> Fields<'a> for Nobody {
-    fn field(&self, _: &str, _: &mut Budget) -> Option<Result<Value<'a>, Halt>> {
-        None
-    }
-
-    fn call(&self, name: &str, _: &[Value<'a>], budget: &mut Budget) -> Option<Result<Value<'a>, Halt>> {
-        let _ = budget;
-        Some(Ok(match name {
-            "allowed" | "errored" => Value::Bool(false),
-            "reason" | "error" => Value::text(""),
-            "path" | "group" | "resource" | "subresource" | "namespace" | "name" | "check" | "serviceAccount"
-            | "fieldSelector" | "labelSelector" => Value::Fields(Arc::new(Self)),
-            _ => return None,
-        }))
-    }
-
-    fn type_name(&self) -> String {
-        "kubernetes.authorization.Authorizer".to_owned()
-    }
 }
 
 /// Match conditions that were read.

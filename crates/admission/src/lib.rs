@@ -12,6 +12,7 @@ mod pod_security;
 mod policy;
 mod priority;
 mod reach;
+mod rights;
 mod runtime_class;
 mod service_account;
 mod storage;
@@ -26,10 +27,11 @@ use std::sync::Arc;
 use registry::Admission;
 
 pub use reach::{Dial, ServicePort, trusting};
+pub use rights::{Question, Rights};
 pub use webhook::{Caller, WebhookConverter};
 
-/// All plugins, in upstream's order; those that are programs elsewhere are called by `caller`.
-pub fn all(caller: &Caller) -> Vec<Arc<dyn Admission>> {
+/// All plugins, in upstream's order; those that are programs elsewhere are called by `caller`, and expressions ask for users' `rights`.
+pub fn all(caller: &Caller, rights: &Arc<dyn Rights>) -> Vec<Arc<dyn Admission>> {
     vec![
         Arc::new(namespace_lifecycle::NamespaceLifecycle),
         Arc::new(limit_ranger::LimitRanger),
@@ -42,9 +44,9 @@ pub fn all(caller: &Caller) -> Vec<Arc<dyn Admission>> {
         Arc::new(storage::DefaultStorageClass),
         Arc::new(storage::ObjectInUseProtection),
         Arc::new(runtime_class::RuntimeClass),
-        Arc::new(policy::MutatingPolicies::default()),
-        Arc::new(webhook::MutatingWebhooks::new(caller.clone())),
-        Arc::new(policy::ValidatingPolicies::default()),
-        Arc::new(webhook::ValidatingWebhooks::new(caller.clone())),
+        Arc::new(policy::MutatingPolicies::new(rights)),
+        Arc::new(webhook::MutatingWebhooks::new(caller.clone(), rights)),
+        Arc::new(policy::ValidatingPolicies::new(rights)),
+        Arc::new(webhook::ValidatingWebhooks::new(caller.clone(), rights)),
     ]
 }

@@ -20,7 +20,7 @@ impl Cluster {
             store: Arc::new(store::Memory::new(Arc::new(|| SystemTime::UNIX_EPOCH))),
             clock: Arc::new(SystemClock),
             settings: kinds::Settings { allow_privileged: true },
-            admission: admission::all(&nowhere::caller()),
+            admission: admission::all(&nowhere::caller(), &nowhere::rights()),
             resources: Resources::builtin(),
             converter: Arc::new(admission::WebhookConverter::new(nowhere::caller())),
         };

@@ -1,5 +1,7 @@
 //! MutatingAdmissionPolicy: changes writes by configurations that are applied to them, or by patches.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use meta::ApiError;
 use registry::{Admission, Attributes, Operation, Reader, Request};
@@ -12,12 +14,19 @@ use super::read::{Bound, Policies, Work};
 use super::variables::Variables;
 use crate::expressions::Documents;
 use crate::fields::{forbidden, text};
+use crate::rights::Rights;
 
 const RESOURCES: (&str, &str) = ("mutatingadmissionpolicies", "mutatingadmissionpolicybindings");
 
 /// The plugin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct MutatingPolicies(Policies);
+
+impl MutatingPolicies {
+    pub(crate) fn new(rights: &Arc<dyn Rights>) -> Self {
+        Self(Policies::new(rights))
+    }
+}
 
 #[async_trait]
 impl Admission for MutatingPolicies {
@@ -58,7 +67,7 @@ fn run(bound: &Bound, request: &mut Request<'_>, reader: &dyn Reader) -> Result<
         Err(why) => return fail(bound, request, &why).map(|()| false),
     };
     for params in &params {
-        let documents = Documents::of(request, reader);
+        let documents = Documents::of(request, reader, &bound.rights);
         match bound.policy.applies(&documents, params.as_ref(), &mut Budget::default()) {
             Ok(true) => {}
             Ok(false) => continue,
@@ -98,7 +107,7 @@ fn mutated(
     request: &Request<'_>,
     reader: &dyn Reader,
 ) -> Result<Json, String> {
-    let documents = Documents::of(request, reader);
+    let documents = Documents::of(request, reader, &bound.rights);
     let variables = Variables::of(&bound.policy.variables, documents.variables(params)).all();
     let program = work.program.as_ref().map_err(|why| format!("compilation failed: {why}"))?;
     let source = program.source();

@@ -12,6 +12,7 @@ use super::variables::Variables;
 use crate::expressions::{Conditions, DECLARED, Documents, Matching};
 use crate::fields::{items, text};
 use crate::matching::{is_exempt, rules_match, selectors_match};
+use crate::rights::Rights;
 
 const GROUP: &str = "admissionregistration.k8s.io";
 
@@ -86,13 +87,22 @@ pub(super) struct Bound {
     pub(super) policy: Arc<Policy>,
     pub(super) binding: Arc<Object>,
     pub(super) binding_spec: Value,
+    /// What expressions may ask for.
+    pub(super) rights: Arc<dyn Rights>,
 }
 
 /// The policies of a kind.
-#[derive(Debug, Default)]
-pub(super) struct Policies(Mutex<HashMap<String, (u64, Arc<Policy>)>>);
+#[derive(Debug)]
+pub(super) struct Policies {
+    rights: Arc<dyn Rights>,
+    read: Mutex<HashMap<String, (u64, Arc<Policy>)>>,
+}
 
 impl Policies {
+    pub(super) fn new(rights: &Arc<dyn Rights>) -> Self {
+        Self { rights: Arc::clone(rights), read: Mutex::default() }
+    }
+
     /// Those that look at a write, with each of their bindings.
     pub(super) fn bound(
         &self,
@@ -118,7 +128,12 @@ impl Policies {
                 let matched =
                     !spec["matchResources"].is_object() || is_matched(&spec["matchResources"], request, reader)?;
                 if own && matched {
-                    bound.push(Bound { policy: policy.clone(), binding: binding.clone(), binding_spec: spec });
+                    bound.push(Bound {
+                        policy: policy.clone(),
+                        binding: binding.clone(),
+                        binding_spec: spec,
+                        rights: Arc::clone(&self.rights),
+                    });
                 }
             }
         }
@@ -127,7 +142,7 @@ impl Policies {
 
     fn now(&self, resource: &str, reader: &dyn Reader) -> Vec<Arc<Policy>> {
         let objects = reader.list(GROUP, resource, "");
-        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.retain(|name, _| objects.iter().any(|own| own.metadata.name == *name));
         let mut policies = Vec::new();
         for object in &objects {

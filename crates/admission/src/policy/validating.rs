@@ -1,5 +1,7 @@
 //! ValidatingAdmissionPolicy: refuses, or warns of, writes for which an expression doesn't hold.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use meta::{ApiError, Cause, Reason};
 use registry::{Admission, Attributes, Reader, Request};
@@ -10,6 +12,7 @@ use super::read::{Bound, Policies, Policy, Work};
 use super::variables::Variables;
 use crate::expressions::Documents;
 use crate::fields::{forbidden, items, text};
+use crate::rights::Rights;
 
 const RESOURCES: (&str, &str) = ("validatingadmissionpolicies", "validatingadmissionpolicybindings");
 
@@ -17,8 +20,14 @@ const RESOURCES: (&str, &str) = ("validatingadmissionpolicies", "validatingadmis
 const MESSAGE: usize = 5 << 10;
 
 /// The plugin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ValidatingPolicies(Policies);
+
+impl ValidatingPolicies {
+    pub(crate) fn new(rights: &Arc<dyn Rights>) -> Self {
+        Self(Policies::new(rights))
+    }
+}
 
 /// Why a write shall not be.
 struct Denial {
@@ -51,7 +60,7 @@ impl Admission for ValidatingPolicies {
         if bound.is_empty() {
             return Ok(());
         }
-        let documents = Documents::of(request, reader);
+        let documents = Documents::of(request, reader, &bound[0].rights);
         let mut refusal = None;
         for bound in &bound {
             for denial in denials(bound, &documents, request, reader) {

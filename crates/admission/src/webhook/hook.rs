@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::expressions::{Conditions, Documents, Matching};
 use crate::fields::text;
 use crate::matching::{is_exempt, rules_match, selectors_match};
+use crate::rights::Rights;
 
 /// One webhook.
 #[derive(Debug)]
@@ -21,10 +22,11 @@ pub(super) struct Hook {
     pub(super) fails_open: bool,
     pub(super) timeout: Duration,
     conditions: Conditions,
+    rights: Arc<dyn Rights>,
 }
 
 impl Hook {
-    fn read(value: Value) -> Self {
+    fn read(value: Value, rights: &Arc<dyn Rights>) -> Self {
         let seconds = value["timeoutSeconds"].as_u64().unwrap_or(10);
         Self {
             name: text(&value, "/name").to_owned(),
@@ -32,6 +34,7 @@ impl Hook {
             timeout: Duration::from_secs(seconds),
             conditions: Conditions::compile(&value["matchConditions"]),
             value,
+            rights: Arc::clone(rights),
         }
     }
 
@@ -48,7 +51,7 @@ impl Hook {
         if self.value["matchConditions"].as_array().is_none_or(Vec::is_empty) {
             return Ok(true);
         }
-        let documents = Documents::of(request, reader);
+        let documents = Documents::of(request, reader, &self.rights);
         match self.conditions.check(&documents.variables(None), &mut Budget::default()) {
             Matching::Yes => Ok(true),
             Matching::No => Ok(false),
@@ -70,17 +73,24 @@ impl Hook {
 }
 
 /// The webhooks of all configurations of a kind.
-#[derive(Debug, Default)]
-pub(super) struct Hooks(Mutex<HashMap<String, Read>>);
+#[derive(Debug)]
+pub(super) struct Hooks {
+    rights: Arc<dyn Rights>,
+    read: Mutex<HashMap<String, Read>>,
+}
 
 /// The webhooks of a configuration at a revision.
 type Read = (u64, Arc<Vec<Arc<Hook>>>);
 
 impl Hooks {
+    pub(super) fn new(rights: &Arc<dyn Rights>) -> Self {
+        Self { rights: Arc::clone(rights), read: Mutex::default() }
+    }
+
     /// Those that there are now, by the names of their configurations.
     pub(super) fn now(&self, resource: &str, reader: &dyn Reader) -> Vec<Arc<Hook>> {
         let configurations = reader.list("admissionregistration.k8s.io", resource, "");
-        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         read.retain(|name, _| configurations.iter().any(|own| own.metadata.name == *name));
         let mut hooks = Vec::new();
         for configuration in &configurations {
@@ -90,7 +100,9 @@ impl Hooks {
                 Some((_, own)) => own.clone(),
                 None => {
                     let list = configuration.value()["webhooks"].as_array().cloned().unwrap_or_default();
-                    let own = Arc::new(list.into_iter().map(|hook| Arc::new(Hook::read(hook))).collect::<Vec<_>>());
+                    let own = Arc::new(
+                        list.into_iter().map(|hook| Arc::new(Hook::read(hook, &self.rights))).collect::<Vec<_>>(),
+                    );
                     read.insert(configuration.metadata.name.clone(), (configuration.revision, own.clone()));
                     own
                 }

@@ -1,5 +1,7 @@
 //! MutatingAdmissionWebhook: one webhook after another, each sees what those before it made of the object.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use meta::ApiError;
 use registry::{Admission, Attributes, Reader, Request};
@@ -7,6 +9,7 @@ use registry::{Admission, Attributes, Reader, Request};
 use super::Caller;
 use super::hook::{Hook, Hooks};
 use super::review::ask;
+use crate::rights::Rights;
 
 /// The plugin.
 #[derive(Debug)]
@@ -16,8 +19,8 @@ pub(crate) struct MutatingWebhooks {
 }
 
 impl MutatingWebhooks {
-    pub(crate) fn new(caller: Caller) -> Self {
-        Self { caller, hooks: Hooks::default() }
+    pub(crate) fn new(caller: Caller, rights: &Arc<dyn Rights>) -> Self {
+        Self { caller, hooks: Hooks::new(rights) }
     }
 
     /// Whether the webhook changed the object.

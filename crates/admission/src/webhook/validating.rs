@@ -1,5 +1,7 @@
 //! ValidatingAdmissionWebhook: every webhook that wants a write is asked at the same time, and each may refuse it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures::future::join_all;
 use meta::ApiError;
@@ -8,6 +10,7 @@ use registry::{Admission, Attributes, Reader, Request};
 use super::Caller;
 use super::hook::Hooks;
 use super::review::ask;
+use crate::rights::Rights;
 
 /// The plugin.
 #[derive(Debug)]
@@ -17,8 +20,8 @@ pub(crate) struct ValidatingWebhooks {
 }
 
 impl ValidatingWebhooks {
-    pub(crate) fn new(caller: Caller) -> Self {
-        Self { caller, hooks: Hooks::default() }
+    pub(crate) fn new(caller: Caller, rights: &Arc<dyn Rights>) -> Self {
+        Self { caller, hooks: Hooks::new(rights) }
     }
 }
 

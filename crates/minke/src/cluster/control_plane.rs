@@ -16,7 +16,7 @@ use client::{Client, Controller, Driver};
 use meta::{Clock, Gvr, Object, SystemClock, UserInfo};
 use registry::{Registry, RegistryConfig, Resources};
 use serde_json::Value;
-use server::{Availability, Door, DoorConfig, Fairness, Grants, Listener, Local, Registration};
+use server::{Availability, Door, DoorConfig, Fairness, Grants, Listener, Local, Registration, Rights};
 use store::{Embedded, Store};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -92,7 +92,8 @@ impl ControlPlane {
         let store: Arc<dyn Store> = Arc::new(Embedded::open(&layout.store(), wall).context("open the store")?);
         let caller = admission::Caller::new(Arc::new(OwnNetwork));
         let judges = Judges::new();
-        let mut plugins = admission::all(&caller);
+        let rights: Arc<dyn admission::Rights> = Arc::new(Rights(Arc::clone(&judges.authorizer)));
+        let mut plugins = admission::all(&caller, &rights);
         plugins.push(Arc::new(Grants { rbac: Arc::clone(&judges.rbac), authorizer: Arc::clone(&judges.authorizer) }));
         let registry = Registry::open(RegistryConfig {
             store: Arc::clone(&store),
