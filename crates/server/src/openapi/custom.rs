@@ -1,36 +1,12 @@
-//! Schemas of custom resources, as their definitions have them, and the words that all kinds share.
+//! Schemas of custom resources, as their definitions have them.
 
 use meta::Gvk;
 use serde_json::{Value, json};
 
+use super::descriptions::Descriptions;
 use super::dialect::Dialect;
 
-pub(super) const API_VERSION: &str = "APIVersion defines the group and version of the schema that this object follows.";
-pub(super) const KIND: &str = "Kind is the name of the type that this object has. It never changes.";
-pub(super) const METADATA: &str = "Standard object's metadata.";
-
 const OBJECT_META: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta";
-
-/// What is said of a field of an object's metadata.
-pub(super) fn metadata_description(field: &str) -> Option<&'static str> {
-    Some(match field {
-        "annotations" => "Annotations is a map of notes that tools keep on the object; nothing is selected by them.",
-        "creationTimestamp" => "CreationTimestamp is a timestamp of the moment when the object was made. Read-only.",
-        "deletionGracePeriodSeconds" => "Seconds that the object has to end by itself. Read-only.",
-        "deletionTimestamp" => "DeletionTimestamp is a timestamp after which the object is gone. Read-only.",
-        "finalizers" => "Names of those who have to act before the object is gone.",
-        "generateName" => "What a name begins with that the server makes up, where no name is given.",
-        "generation" => "Counts the changes of the desired state. Read-only.",
-        "labels" => "Labels are keys and values by which objects are selected.",
-        "managedFields" => "Who set which fields.",
-        "name" => "The name, unique among the objects of a kind in a namespace. It never changes.",
-        "namespace" => "The namespace that the object lives in. It never changes.",
-        "ownerReferences" => "The objects that this one belongs to; it goes when all of them are gone.",
-        "resourceVersion" => "The version of the whole object, to be compared for equality only. Read-only.",
-        "uid" => "Tells the object apart from all that ever had its name. Read-only.",
-        _ => return None,
-    })
-}
 
 /// The name of a custom kind's schema: `com.example.v1.Foo`.
 pub(super) fn name(gvk: &Gvk) -> String {
@@ -44,13 +20,14 @@ fn kinds(gvk: &Gvk) -> Value {
 }
 
 /// The schema of a list of custom objects.
-pub(super) fn list(gvk: &Gvk, item: &Value, metadata: &Value) -> Value {
+pub(super) fn list(words: &Descriptions, gvk: &Gvk, item: &Value, metadata: &Value) -> Value {
+    let field = |name: &str| json!({"type": "string", "description": words.of_every_kind(name)});
     json!({
         "description": format!("{} is a list of {}", gvk.kind, gvk.kind.trim_end_matches("List")),
         "type": "object", "required": ["items"],
         "properties": {
-            "apiVersion": {"type": "string", "description": API_VERSION},
-            "kind": {"type": "string", "description": KIND},
+            "apiVersion": field("apiVersion"),
+            "kind": field("kind"),
             "metadata": metadata,
             "items": {"type": "array", "items": item},
         },
@@ -59,7 +36,12 @@ pub(super) fn list(gvk: &Gvk, item: &Value, metadata: &Value) -> Value {
 }
 
 /// The schema of a custom kind, from its definition's own.
-pub(super) fn schema(dialect: Dialect, gvk: &Gvk, own: &Value, preserve_unknown: bool) -> Value {
+pub(super) fn schema(
+    (words, dialect): (&Descriptions, Dialect),
+    gvk: &Gvk,
+    own: &Value,
+    preserve_unknown: bool,
+) -> Value {
     let open = own["x-kubernetes-preserve-unknown-fields"] == true || preserve_unknown;
     if !own.is_object() || (open && dialect == Dialect::V2) {
         // Compat: a client of version 2 that saw any field would refuse all others.
@@ -69,33 +51,34 @@ pub(super) fn schema(dialect: Dialect, gvk: &Gvk, own: &Value, preserve_unknown:
     if dialect == Dialect::V2 {
         simplify(&mut schema);
     }
-    embed(dialect, &mut schema);
+    embed(words, dialect, &mut schema);
     schema["type"] = json!("object");
-    complete(dialect, &mut schema);
+    complete(words, dialect, &mut schema);
     schema["x-kubernetes-group-version-kind"] = kinds(gvk);
     schema
 }
 
 /// Adds the fields that every object has.
-fn complete(dialect: Dialect, schema: &mut Value) {
+fn complete(words: &Descriptions, dialect: Dialect, schema: &mut Value) {
     let mut add = |name: &str, value: Value| {
         if schema["properties"].is_null() {
             schema["properties"] = json!({});
         }
         schema["properties"][name] = value;
     };
-    add("apiVersion", json!({"type": "string", "description": API_VERSION}));
-    add("kind", json!({"type": "string", "description": KIND}));
-    add("metadata", dialect.described_reference(OBJECT_META, METADATA));
+    for name in ["apiVersion", "kind"] {
+        add(name, json!({"type": "string", "description": words.of_every_kind(name)}));
+    }
+    add("metadata", dialect.described_reference(OBJECT_META, words.of_every_kind("metadata")));
 }
 
 /// Objects within objects have those fields too.
-fn embed(dialect: Dialect, schema: &mut Value) {
+fn embed(words: &Descriptions, dialect: Dialect, schema: &mut Value) {
     for child in children(schema) {
-        embed(dialect, child);
+        embed(words, dialect, child);
         let open = dialect == Dialect::V2 && child["x-kubernetes-preserve-unknown-fields"] == true;
         if child["x-kubernetes-embedded-resource"] == true && !open {
-            complete(dialect, child);
+            complete(words, dialect, child);
         }
     }
 }
@@ -180,10 +163,11 @@ mod tests {
         let gvk = Gvk::new("example.com", "v1", "Foo");
         let inner = json!({"type": "object", "x-kubernetes-embedded-resource": true, "properties": {}});
         let own = json!({"type": "object", "description": "A foo.", "properties": {"inner": inner}});
-        let schema = schema(Dialect::V3, &gvk, &own, false);
+        let words = Descriptions::read();
+        let schema = schema((&words, Dialect::V3), &gvk, &own, false);
         assert_eq!(schema["description"], "A foo.");
         let open = json!({"x-kubernetes-preserve-unknown-fields": true, "description": "Anything."});
-        assert_eq!(self::schema(Dialect::V2, &gvk, &open, false).get("properties"), None);
+        assert_eq!(self::schema((&words, Dialect::V2), &gvk, &open, false).get("properties"), None);
         let metadata = format!("#/components/schemas/{OBJECT_META}");
         for at in ["/properties/metadata", "/properties/inner/properties/metadata"] {
             assert_eq!(schema.pointer(at).map(|own| &own["allOf"][0]["$ref"]), Some(&json!(metadata)), "{at}");

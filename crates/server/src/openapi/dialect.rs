@@ -20,6 +20,16 @@ impl Dialect {
         }
     }
 
+    /// A schema that is one of these types, in version 2 as `plain` has it.
+    pub(super) fn either(self, plain: Value, types: &[&str]) -> Value {
+        let Self::V3 = self else { return plain };
+        let mut value = json!({"oneOf": types.iter().map(|name| json!({"type": name})).collect::<Vec<_>>()});
+        if let Some(format) = plain.get("format") {
+            value["format"] = format.clone();
+        }
+        value
+    }
+
     /// A reference with something said beside it.
     pub(super) fn described_reference(self, name: &str, description: &str) -> Value {
         let mut value = self.reference(name);

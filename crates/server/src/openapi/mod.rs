@@ -2,6 +2,7 @@
 //! from the table of what is served and the types' own table; a tag made from the same facts tells when they change.
 
 mod custom;
+mod descriptions;
 mod dialect;
 mod merged;
 mod paths;
@@ -126,6 +127,7 @@ fn prefix(row: &Resource) -> String {
 fn tag(rows: &[&Resource]) -> String {
     let mut hash = Sha256::new();
     hash.update(env!("CARGO_PKG_VERSION"));
+    hash.update(descriptions::checksum());
     for row in rows {
         hash.update(format!("{}|{}|{}|", row.gvr(), row.kind, row.subresources.len()));
         if let Some(custom) = &row.custom {
@@ -219,7 +221,11 @@ mod tests {
         let containers = &schema("io.k8s.api.core.v1.PodSpec")["properties"]["containers"];
         assert_eq!(containers["x-kubernetes-patch-merge-key"], "name");
         assert_eq!(containers["x-kubernetes-list-map-keys"], json!(["name"]));
-        assert_eq!(containers["items"]["$ref"], "#/components/schemas/io.k8s.api.core.v1.Container");
+        assert_eq!(containers["items"]["allOf"][0]["$ref"], "#/components/schemas/io.k8s.api.core.v1.Container");
+        assert_eq!(containers["items"]["default"], json!({}));
+        assert_eq!(schema("io.k8s.api.core.v1.ContainerPort")["properties"]["containerPort"]["default"], 0);
+        assert_eq!(schema("io.k8s.api.core.v1.Taint")["required"], json!(["key", "effect"]));
+        assert_eq!(schema("io.k8s.api.core.v1.PodList")["properties"]["items"].get("x-kubernetes-list-type"), None);
         let pod = schema("io.k8s.api.core.v1.Pod");
         assert_eq!(pod["x-kubernetes-group-version-kind"], json!([{"group": "", "version": "v1", "kind": "Pod"}]));
         let patch = &document["paths"]["/api/v1/namespaces/{namespace}/pods/{name}"]["patch"];

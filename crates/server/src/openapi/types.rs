@@ -8,6 +8,7 @@ use schema::{Any, Field, List, ListKind, Scalar, SchemaOrKind, Schemas, Struct, 
 use serde_json::{Map, Value, json};
 
 use super::custom;
+use super::descriptions::Descriptions;
 use super::dialect::Dialect;
 
 /// Types that other schemas refer to, and that the types' table knows as values without parts.
@@ -20,6 +21,7 @@ const APIEXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensio
 /// The schemas that a document needs, found by following references from kinds.
 pub(super) struct Definitions {
     dialect: Dialect,
+    words: Descriptions,
     done: Map<String, Value>,
     wanted: Vec<TypeId>,
     seen: BTreeSet<TypeId>,
@@ -27,7 +29,7 @@ pub(super) struct Definitions {
 
 impl Definitions {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, done: Map::new(), wanted: Vec::new(), seen: BTreeSet::new() }
+        Self { dialect, words: Descriptions::read(), done: Map::new(), wanted: Vec::new(), seen: BTreeSet::new() }
     }
 
     /// A reference to a resource's kind, or to the list of it.
@@ -42,10 +44,10 @@ impl Definitions {
             let schema = if list {
                 let item = self.of_resource(row, false);
                 let metadata = self.named(&format!("{META}.ListMeta"));
-                custom::list(&gvk, &item, &metadata)
+                custom::list(&self.words, &gvk, &item, &metadata)
             } else {
                 self.named(&format!("{META}.ObjectMeta"));
-                custom::schema(self.dialect, &gvk, &custom.schema, custom.preserve_unknown)
+                custom::schema((&self.words, self.dialect), &gvk, &custom.schema, custom.preserve_unknown)
             };
             self.done.insert(name.clone(), schema);
         }
@@ -92,7 +94,7 @@ impl Definitions {
             }
             Type::List(list) => self.list(list),
             Type::Map(map) => {
-                let mut value = json!({"type": "object", "additionalProperties": self.of_type(map.value)});
+                let mut value = json!({"type": "object", "additionalProperties": self.element(map.value)});
                 if map.atomic {
                     value["x-kubernetes-map-type"] = json!("atomic");
                 }
@@ -124,8 +126,14 @@ impl Definitions {
             Scalar::Int64 => plain("integer", "int64"),
             Scalar::Float => plain("number", "double"),
             Scalar::Bytes => plain("string", "byte"),
-            Scalar::Quantity => self.leaf(QUANTITY, plain("string", "")),
-            Scalar::IntOrString => self.leaf(INT_OR_STRING, plain("string", "int-or-string")),
+            Scalar::Quantity => {
+                let plain = plain("string", "");
+                self.leaf(QUANTITY, self.dialect.either(plain, &["string", "number"]))
+            }
+            Scalar::IntOrString => {
+                let plain = plain("string", "int-or-string");
+                self.leaf(INT_OR_STRING, self.dialect.either(plain, &["integer", "string"]))
+            }
             Scalar::Time => self.leaf(&format!("{META}.Time"), plain("string", "date-time")),
             Scalar::MicroTime => self.leaf(&format!("{META}.MicroTime"), plain("string", "date-time")),
             Scalar::Duration => self.leaf(&format!("{META}.Duration"), plain("string", "")),
@@ -133,13 +141,16 @@ impl Definitions {
     }
 
     /// A reference to a type that has a name and no parts.
-    fn leaf(&mut self, name: &str, schema: Value) -> Value {
+    fn leaf(&mut self, name: &str, mut schema: Value) -> Value {
+        if let Some(description) = self.words.of(name) {
+            schema["description"] = json!(description);
+        }
         self.done.entry(name).or_insert(schema);
         self.dialect.reference(name)
     }
 
     fn list(&mut self, list: &List) -> Value {
-        let mut value = json!({"type": "array", "items": self.of_type(list.item)});
+        let mut value = json!({"type": "array", "items": self.element(list.item)});
         value["x-kubernetes-list-type"] = match &list.kind {
             ListKind::Atomic => json!("atomic"),
             ListKind::Set => json!("set"),
@@ -152,18 +163,58 @@ impl Definitions {
         value
     }
 
+    /// What a list or a map holds.
+    fn element(&mut self, id: TypeId) -> Value {
+        let value = self.of_type(id);
+        self.beside(value, None, self.zero(id, true))
+    }
+
+    /// What OpenAPI says is there when nothing is: Go's zero, which it writes unless told to leave it out.
+    ///
+    /// Compat: only version 3 says so; types with a form of their own have none.
+    fn zero(&self, id: TypeId, written: bool) -> Option<Value> {
+        match Schemas::builtin().get(id) {
+            Type::Struct(_) => Some(json!({})),
+            Type::Scalar(Scalar::String) if written => Some(json!("")),
+            Type::Scalar(Scalar::Bool) if written => Some(json!(false)),
+            Type::Scalar(Scalar::Int32 | Scalar::Int64 | Scalar::Float) if written => Some(json!(0)),
+            Type::Scalar(_) | Type::List(_) | Type::Map(_) | Type::Any(_) | Type::SchemaOr(_) => None,
+        }
+    }
+
+    /// A schema with something said beside it, which a reference alone can't have in version 3.
+    fn beside(&self, mut value: Value, description: Option<&str>, default: Option<Value>) -> Value {
+        let default = default.filter(|_| self.dialect == Dialect::V3);
+        if (description.is_some() || default.is_some()) && value.get("$ref").is_some() && self.dialect == Dialect::V3 {
+            value = json!({"allOf": [value]});
+        }
+        if let Some(description) = description {
+            value["description"] = json!(description);
+        }
+        if let Some(default) = default {
+            value["default"] = default;
+        }
+        value
+    }
+
     fn structure(&mut self, structure: &Struct) -> Value {
-        let described = structure.name == format!("{META}.ObjectMeta");
         let mut properties = Map::new();
         for field in &structure.fields {
-            let description = if described { custom::metadata_description(&field.name) } else { general(&field.name) };
-            properties.insert(field.name.clone(), self.field(field, description));
+            properties.insert(field.name.clone(), self.field(&structure.name, field));
+        }
+        if self.is_list(structure) {
+            // Compat: nobody applies to lists, so upstream doesn't say how their items are told apart.
+            properties["items"].as_object_mut().map(|items| items.remove("x-kubernetes-list-type"));
         }
         let mut value = json!({"type": "object", "properties": properties});
-        let required: Vec<&str> =
-            structure.fields.iter().filter(|field| field.required).map(|field| field.name.as_str()).collect();
+        if let Some(description) = self.words.of(&structure.name) {
+            value["description"] = json!(description);
+        }
+        let mut required: Vec<&Field> = structure.fields.iter().filter(|field| field.required).collect();
+        // As they are declared.
+        required.sort_by_key(|field| field.number);
         if !required.is_empty() {
-            value["required"] = json!(required);
+            value["required"] = required.iter().map(|field| field.name.as_str()).collect();
         }
         if structure.atomic {
             value["x-kubernetes-map-type"] = json!("atomic");
@@ -174,18 +225,21 @@ impl Definitions {
         value
     }
 
-    fn field(&mut self, field: &Field, description: Option<&str>) -> Value {
-        let mut value = self.of_type(field.ty);
-        let beside = field.default.is_some() || description.is_some() || field.patch.is_some();
-        if beside && value.get("$ref").is_some() && self.dialect == Dialect::V3 {
-            value = json!({"allOf": [value]});
-        }
-        if let Some(description) = description {
-            value["description"] = json!(description);
-        }
-        if let Some(default) = &field.default {
-            value["default"] = default.clone();
-        }
+    /// Whether it is the list of a kind.
+    fn is_list(&self, structure: &Struct) -> bool {
+        let has = |name: &str| structure.fields.iter().find(|field| field.name == name);
+        let Some(metadata) = has("metadata") else { return false };
+        has("items").is_some() && Schemas::builtin().named(&format!("{META}.ListMeta")) == Some(metadata.ty)
+    }
+
+    fn field(&mut self, of: &str, field: &Field) -> Value {
+        let value = self.of_type(field.ty);
+        let general = ["apiVersion", "kind"].contains(&field.name.as_str());
+        let description = self.words.of_field(of, &field.name);
+        // Lists of kinds have no words of their own.
+        let description = description.or_else(|| general.then(|| self.words.of_every_kind(&field.name)));
+        let zero = || if field.pointer { None } else { self.zero(field.ty, !field.omit_empty) };
+        let mut value = self.beside(value, description, field.default.clone().or_else(zero));
         if let Some(patch) = &field.patch {
             let strategies = [("merge", patch.merge), ("retainKeys", patch.retain_keys)];
             let strategies: Vec<&str> =
@@ -198,16 +252,6 @@ impl Definitions {
             }
         }
         value
-    }
-}
-
-/// What is said of the fields that every kind has.
-fn general(field: &str) -> Option<&'static str> {
-    match field {
-        "apiVersion" => Some(custom::API_VERSION),
-        "kind" => Some(custom::KIND),
-        "metadata" => Some(custom::METADATA),
-        _ => None,
     }
 }
 
