@@ -11,6 +11,7 @@ mod cron_job;
 mod custom_resources;
 mod disrupted;
 mod disruption;
+mod ephemeral_volumes;
 mod garbage;
 mod job;
 mod namespaces;
@@ -72,7 +73,7 @@ pub struct Served {
 pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
     let core = |resource: &str| Informer::new(context.reader.clone(), Gvr::new("", "v1", resource));
     let (namespaces, pods, writer) = (core("namespaces"), core("pods"), &context.client);
-    let nodes = core("nodes");
+    let (nodes, claims) = (core("nodes"), core("persistentvolumeclaims"));
     let mut all: Vec<Arc<dyn Controller>> = vec![
         Arc::new(admission_policies::AdmissionPolicies {
             client: context.api_server.clone(),
@@ -113,10 +114,21 @@ pub fn all(context: &Context) -> Vec<Arc<dyn Controller>> {
         Arc::new(volumes::Volumes {
             client: writer("persistent-volume-binder"),
             pods: pods.clone(),
-            claims: core("persistentvolumeclaims"),
+            claims: claims.clone(),
             volumes: core("persistentvolumes"),
             classes: Informer::new(context.reader.clone(), Gvr::new("storage.k8s.io", "v1", "storageclasses")),
             folder: context.volumes.clone(),
+        }),
+        Arc::new(ephemeral_volumes::EphemeralVolumes {
+            client: writer("ephemeral-volume-controller"),
+            recorder: Recorder::new(
+                writer("ephemeral-volume-controller"),
+                "ephemeral_volume",
+                "",
+                Arc::clone(&context.clock),
+            ),
+            pods: pods.clone(),
+            claims,
         }),
     ];
     all.push(Arc::new(certificates::Certificates {

@@ -23,21 +23,37 @@ impl Volume for Claim {
     async fn set_up(&self, cx: &VolumeContext, pod: &Pod, volume: &Spec) -> Result<Mounted, VolumeError> {
         let failed = |why: String| VolumeError::set_up(&volume.name, why);
         let source = volume.persistent_volume_claim.clone().unwrap_or_default();
-        let name = match &volume.ephemeral {
-            Some(_) => format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name),
-            None => source.claim_name,
+        let (name, own) = match &volume.ephemeral {
+            Some(_) => (format!("{}-{}", pod.metadata.name.as_deref().unwrap_or_default(), volume.name), Own::Required),
+            None => (source.claim_name, Own::Any),
         };
-        let (path, readonly) = find(cx, pod, &name).await.map_err(failed)?;
+        let (path, readonly) = find(cx, pod, &name, own).await.map_err(failed)?;
         ownership::give(&path, ownership::group(pod)).map_err(|error| failed(error.to_string()))?;
         Ok(Mounted { path, readonly: readonly || source.read_only == Some(true) })
     }
 }
 
-async fn find(cx: &VolumeContext, pod: &Pod, name: &str) -> Result<(PathBuf, bool), String> {
+/// Whether a claim has to be the pod's own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Required,
+    Any,
+}
+
+fn is_controlled_by(claim: &PersistentVolumeClaim, pod: &Pod) -> bool {
+    let mut owners = claim.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && Some(&owner.uid) == pod.metadata.uid.as_ref())
+}
+
+async fn find(cx: &VolumeContext, pod: &Pod, name: &str, own: Own) -> Result<(PathBuf, bool), String> {
     let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
     let claim = cx.client.get(&Gvr::new("", "v1", "persistentvolumeclaims"), namespace, name).await;
     let claim: PersistentVolumeClaim =
         claim.map_err(|error| error.to_string())?.view().map_err(|error| error.to_string())?;
+    if own == Own::Required && !is_controlled_by(&claim, pod) {
+        let of = pod.metadata.name.as_deref().unwrap_or_default();
+        return Err(format!("PVC {namespace}/{name} was not created for pod {namespace}/{of} (pod is not owner)"));
+    }
     let phase = claim.status.and_then(|status| status.phase);
     let bound = claim.spec.and_then(|spec| spec.volume_name).filter(|_| phase.as_deref() == Some("Bound"));
     let bound = bound.ok_or_else(|| format!("persistentvolumeclaim {name:?} is not bound"))?;

@@ -63,6 +63,10 @@ fn claims<'a>(pod: &PodInfo, volumes: &'a Volumes) -> Result<Vec<&'a PersistentV
                 format!("persistentvolumeclaim {name:?} not found")
             });
         };
+        if wanted.ephemeral && !is_own(claim, pod) {
+            let (space, pod) = (pod.namespace(), &pod.object.metadata.name);
+            return Err(format!("PVC {space}/{name} was not created for pod {space}/{pod} (pod is not owner)"));
+        }
         if claim.metadata.deletion_timestamp.is_some() {
             return Err(format!("persistentvolumeclaim {name:?} is being deleted"));
         }
@@ -75,6 +79,12 @@ fn claims<'a>(pod: &PodInfo, volumes: &'a Volumes) -> Result<Vec<&'a PersistentV
         found.push(&**claim);
     }
     if immediate { Err("pod has unbound immediate PersistentVolumeClaims".to_owned()) } else { Ok(found) }
+}
+
+/// Whether a claim was made for this pod's ephemeral volume.
+fn is_own(claim: &PersistentVolumeClaim, pod: &PodInfo) -> bool {
+    let mut owners = claim.metadata.owner_references.iter().flatten();
+    owners.any(|owner| owner.controller == Some(true) && owner.uid == pod.uid())
 }
 
 fn volume_name(claim: &PersistentVolumeClaim) -> &str {
