@@ -55,15 +55,26 @@ const LEAST: [(&str, i64); 2] = [("cpu", 100), ("memory", 200 * 1024 * 1024)];
 
 /// What a pod asks for.
 pub(crate) fn requests(pod: &Pod) -> Amounts {
+    let infeasible = is_infeasible(pod);
     total(pod, |container, status| {
         let mut own = Amounts::read(container.resources.as_ref().and_then(|own| own.requests.as_ref()));
-        // Compat: while a resize is under way, the larger of what is wanted and what is taken counts.
+        // Compat: while a resize is under way, the larger of what is wanted and what is taken counts; what the node can never give does
+        // not count.
         if let Some(status) = status {
+            if infeasible && status.resources.is_some() {
+                own = Amounts::default();
+            }
             own.raise(&Amounts::read(status.allocated_resources.as_ref()));
             own.raise(&Amounts::read(status.resources.as_ref().and_then(|actual| actual.requests.as_ref())));
         }
         own
     })
+}
+
+/// Whether a resize is wanted that the pod's node can never grant.
+fn is_infeasible(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|one| one.type_ == "PodResizePending" && one.reason.as_deref() == Some("Infeasible"))
 }
 
 /// The same for scores: who asks for nothing still takes something.
@@ -119,6 +130,22 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn what_a_resize_wants_counts_if_it_can_be() {
+        let check = |reason: &str, expected: i64| {
+            let amounts = |cpu: &str| json!({"requests": {"cpu": cpu}});
+            let status = json!({"name": "c", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+                "resources": amounts("1"), "allocatedResources": {"cpu": "2"}});
+            let condition = json!({"type": "PodResizePending", "status": "True", "reason": reason});
+            let pod = json!({"spec": {"containers": [{"name": "c", "resources": amounts("9")}]},
+                "status": {"containerStatuses": [status], "conditions": [condition]}});
+            let pod: Pod = serde_json::from_value(pod).expect("a pod");
+            assert_eq!(requests(&pod).get("cpu").value(), expected, "{reason}");
+        };
+        check("Deferred", 9);
+        check("Infeasible", 2);
+    }
 
     #[test]
     fn a_pod_asks_for_its_hungriest_moment() {

@@ -114,11 +114,16 @@ impl Rules for Pod {
 
 /// The quality of service class: `Guaranteed`, `Burstable` or `BestEffort`.
 pub fn qos(pod: &Value) -> &'static str {
-    let containers = CONTAINERS[..2].iter().flat_map(|list| items(&pod["spec"], &format!("/{list}")));
+    // Compat: what the pod says of itself as a whole counts instead of what its containers say.
+    let spec = &pod["spec"];
+    let parts: Vec<&Value> = match is_set(&spec["resources"]) {
+        true => vec![spec],
+        false => CONTAINERS[..2].iter().flat_map(|list| items(spec, &format!("/{list}"))).collect(),
+    };
     let (mut any, mut guaranteed) = (false, true);
-    for container in containers {
+    for part in parts {
         for resource in ["cpu", "memory"] {
-            let amount = |list: &str| container["resources"][list][resource].as_str().filter(|amount| !is_zero(amount));
+            let amount = |list: &str| part["resources"][list][resource].as_str().filter(|amount| !is_zero(amount));
             let (request, limit) = (amount("requests"), amount("limits"));
             any |= request.is_some() || limit.is_some();
             let equal = |(request, limit): (&str, &str)| request.parse::<meta::Quantity>().ok() == limit.parse().ok();
@@ -130,6 +135,12 @@ pub fn qos(pod: &Value) -> &'static str {
         (true, true) => "Guaranteed",
         (true, false) => "Burstable",
     }
+}
+
+/// Whether a pod asks for something as a whole.
+fn is_set(resources: &Value) -> bool {
+    let amounts = ["requests", "limits"].iter().filter_map(|list| resources[*list].as_object());
+    amounts.flatten().any(|(name, _)| matches!(name.as_str(), "cpu" | "memory") || name.starts_with("hugepages-"))
 }
 
 fn is_zero(amount: &str) -> bool {
@@ -152,5 +163,8 @@ mod tests {
         check(json!({"limits": {"cpu": "1", "memory": "1Gi"}}), "Guaranteed");
         check(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1000m"}}), "Guaranteed");
         check(json!({"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "500m"}}), "Burstable");
+        let whole = json!({"limits": {"cpu": "1", "memory": "1Gi"}});
+        let container = json!({"resources": {"requests": {"cpu": "500m"}}});
+        assert_eq!(qos(&json!({"spec": {"resources": whole, "containers": [container]}})), "Guaranteed");
     }
 }
