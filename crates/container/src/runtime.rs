@@ -290,6 +290,11 @@ pub trait Runtime: Send + Sync + 'static {
         None
     }
 
+    /// Where a container's own files are on the host: its writable layer. `None` where nobody knows.
+    fn writable(&self, _id: &str) -> Option<PathBuf> {
+        None
+    }
+
     /// What happens from now on.
     fn events(&self) -> Events;
 

@@ -23,6 +23,7 @@ use crate::kubelet::Shared;
 use crate::launch::{Launch, launch};
 use crate::lifecycle::{self, Action, Observed, Phase, Role, SandboxPhase, plan, roles};
 use crate::pods::{ContainerHandle, Instance, PodHandle};
+use crate::pressure::Eviction;
 use crate::probes::{Verdict, ends_in};
 use crate::recovery::{Found, sandbox_id};
 use crate::resize::with;
@@ -43,6 +44,8 @@ pub(crate) enum Message {
     Runtime(container::Event),
     /// Some events were missed.
     Resync,
+    /// The node cannot keep the pod.
+    Evict(Eviction),
 }
 
 /// What an actor keeps of a container beside its facts.
@@ -465,8 +468,10 @@ impl Actor {
         self.shared.pods.set(PodHandle {
             uid: self.object.metadata.uid.clone(),
             object: Arc::clone(&self.object),
+            pod: Arc::clone(&self.pod),
             sandbox_id: self.sandbox.as_ref().map(|sandbox| sandbox.id.clone()),
             netns: self.sandbox.as_ref().map(|sandbox| sandbox.netns.clone()),
+            granted: self.facts.resizing.granted.clone(),
             containers: containers.collect(),
         });
     }

@@ -1,6 +1,6 @@
 //! Whether a node takes a pod that was bound to it.
 
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{AppArmorProfile, Container, Pod};
 use meta::Quantity;
 
 use crate::cgroups::pod_request;
@@ -19,6 +19,13 @@ pub(crate) enum Refused {
     Failed { reason: String, message: String },
 }
 
+impl Refused {
+    /// The node runs short.
+    pub(crate) fn evicted(message: &str) -> Self {
+        failed("Evicted", message)
+    }
+}
+
 /// What the node has to give.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Allocatable {
@@ -26,6 +33,8 @@ pub(crate) struct Allocatable {
     pub(crate) memory: Quantity,
     pub(crate) pods: u32,
     pub(crate) allow_privileged: bool,
+    /// The kernel confines programs by AppArmor's profiles.
+    pub(crate) app_armor: bool,
 }
 
 /// Decides about a pod beside those that run already.
@@ -35,6 +44,9 @@ pub(crate) fn admit(pod: &Pod, others: &[Pod], node: Allocatable) -> Result<(), 
     }
     system(pod)?;
     sysctls(pod)?;
+    if !node.app_armor {
+        app_armor(pod)?;
+    }
     if others.len() >= usize::try_from(node.pods).unwrap_or(usize::MAX) {
         return Err(out_of("pods", 1, others.len().try_into().unwrap_or(i64::MAX), i64::from(node.pods)));
     }
@@ -94,6 +106,23 @@ fn sysctls(pod: &Pod) -> Result<(), Refused> {
             _ => continue,
         };
         return Err(failed("SysctlForbidden", &format!("forbidden sysctl: {:?} {why}", sysctl.name)));
+    }
+    Ok(())
+}
+
+/// A pod that wants a profile has to have it.
+fn app_armor(pod: &Pod) -> Result<(), Refused> {
+    const ANNOTATION: &str = "container.apparmor.security.beta.kubernetes.io/";
+    let wants = |profile: Option<&AppArmorProfile>| profile.is_some_and(|profile| profile.type_ != "Unconfined");
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.security_context.as_ref());
+    let of_pod = wants(of_pod.and_then(|context| context.app_armor_profile.as_ref()));
+    let of_container = |(_, container): &(Role, Container)| {
+        wants(container.security_context.as_ref().and_then(|context| context.app_armor_profile.as_ref()))
+    };
+    let mut annotations = pod.metadata.annotations.iter().flatten();
+    let annotated = annotations.any(|(key, value)| key.starts_with(ANNOTATION) && value != "unconfined");
+    if of_pod || annotated || roles(pod).iter().any(of_container) {
+        return Err(failed("AppArmor", "Cannot enforce AppArmor: AppArmor is not enabled on the host"));
     }
     Ok(())
 }
@@ -177,6 +206,7 @@ mod tests {
             memory: Quantity::bytes(1 << 30),
             pods: 110,
             allow_privileged: false,
+            app_armor: false,
         };
         let taken = json!([{"containerPort": 80, "hostPort": 8080, "hostIP": "127.0.0.1", "protocol": "TCP"}]);
         let other = pod(json!({"name": "o", "resources": {"requests": {"cpu": "1500m"}}, "ports": taken}));
@@ -206,6 +236,10 @@ mod tests {
         check(port("127.0.0.1", "TCP"), Some(taken));
         check(port("127.0.0.2", "TCP"), None);
         check(port("", "UDP"), None);
+        let profile = |kind: &str| json!({"name": "a", "securityContext": {"appArmorProfile": {"type": kind}}});
+        check(profile("Unconfined"), None);
+        let refused = "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        check(profile("RuntimeDefault"), Some(refused));
         check(
             json!({"name": "a", "securityContext": {"privileged": true}}),
             Some(

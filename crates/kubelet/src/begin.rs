@@ -6,10 +6,12 @@ use k8s_openapi::api::core::v1::Pod;
 
 use crate::actor::Actor;
 use crate::admission::{Allocatable, Refused, admit};
+use crate::eviction;
 use crate::launch::{Launched, keys};
 use crate::lifecycle::SandboxPhase;
 use crate::observe::instance;
 use crate::recovery::Found;
+use crate::resize::with;
 use crate::steps::{Sandboxed, is_on_host};
 
 impl Actor {
@@ -46,6 +48,8 @@ impl Actor {
             memory: meta::Quantity::bytes(self.shared.machine.memory),
             pods: config.max_pods,
             allow_privileged: config.allow_privileged,
+            // Profiles are not put into force, whatever the kernel has.
+            app_armor: false,
         };
         let uid = &self.object.metadata.uid;
         (node, self.shared.pods.list().iter().filter(|pod| pod.uid != *uid).filter_map(running).collect())
@@ -53,7 +57,8 @@ impl Actor {
 
     fn admit(&mut self) {
         let (node, others) = self.neighbourhood();
-        match admit(&self.pod, &others, node) {
+        let short = eviction::refuse(&self.shared.pressures.now(), &self.pod);
+        match short.map_or_else(|| admit(&self.pod, &others, node), |message| Err(Refused::evicted(&message))) {
             Ok(()) => {}
             Err(Refused::Ignored(text)) => {
                 self.events.warning("FailedValidation", text);
@@ -101,9 +106,8 @@ impl Actor {
     }
 }
 
-/// A pod of the directory that still holds its resources.
+/// A pod of the directory that still holds its resources, with those that it holds.
 fn running(pod: &Arc<crate::pods::PodHandle>) -> Option<Pod> {
-    let view: Pod = pod.object.view().ok()?;
-    let phase = view.status.as_ref().and_then(|status| status.phase.as_deref());
-    (!matches!(phase, Some("Succeeded" | "Failed"))).then_some(view)
+    let phase = pod.pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    (!matches!(phase, Some("Succeeded" | "Failed"))).then(|| with(&pod.pod, &pod.granted))
 }

@@ -95,10 +95,16 @@ fn quota(milli: i64) -> i64 {
 }
 
 /// The limits of one container.
-pub(crate) fn container_resources(container: &Container) -> Resources {
+pub(crate) fn container_resources(pod: &Pod, container: &Container) -> Resources {
     let resources = container.resources.as_ref();
-    let cpu = limit(resources, "cpu").filter(|cpu| !cpu.is_zero());
-    let memory = limit(resources, "memory").filter(|memory| !memory.is_zero()).map(Quantity::value);
+    // Compat: a container without a limit of its own shows the pod's to its processes.
+    let of_pod = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+    let set = |name: &str| {
+        let own = limit(resources, name).filter(|amount| !amount.is_zero());
+        own.or_else(|| limit(of_pod, name).filter(|amount| !amount.is_zero()))
+    };
+    let cpu = set("cpu");
+    let memory = set("memory").map(Quantity::value);
     Resources {
         cpu_shares: Some(shares(request(resources, "cpu").unwrap_or(Quantity::ZERO).milli_value())),
         cpu_quota: cpu.map(|cpu| quota(cpu.milli_value())),
@@ -115,12 +121,15 @@ pub(crate) fn pod_request(pod: &Pod, name: &str) -> Quantity {
     sum(pod, |resources| request(resources, name)).0
 }
 
-/// Sum over the containers, and whether each ordinary one has a value.
+/// What the pod says of itself, or the sum over its containers and whether each ordinary one has a value.
 fn sum(pod: &Pod, of: impl Fn(Option<&ResourceRequirements>) -> Option<Quantity>) -> (Quantity, bool) {
-    let spec = pod.spec.as_ref();
-    if let Some(own) = spec.and_then(|spec| of(spec.resources.as_ref())) {
-        return (own, true);
+    match pod.spec.as_ref().and_then(|spec| of(spec.resources.as_ref())) {
+        Some(own) => (own, true),
+        None => sum_of_containers(pod, of),
     }
+}
+
+fn sum_of_containers(pod: &Pod, of: impl Fn(Option<&ResourceRequirements>) -> Option<Quantity>) -> (Quantity, bool) {
     let (mut together, mut sidecars, mut largest, mut complete) =
         (Quantity::ZERO, Quantity::ZERO, Quantity::ZERO, true);
     for (role, container) in roles(pod) {
@@ -180,18 +189,45 @@ pub(crate) fn pod_resources(pod: &Pod) -> Resources {
 
 /// `oom_score_adj` of a container, by its share of the node's memory.
 pub(crate) fn oom_score_adj(pod: &Pod, container: &Container, node_memory: i64) -> i32 {
-    let critical = pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|priority| priority >= 2_000_001_000);
+    let class = pod.spec.as_ref().and_then(|spec| spec.priority_class_name.as_deref());
     match qos_class(pod) {
-        _ if critical => -997,
+        _ if is_critical(pod) && class == Some("system-node-critical") => -997,
         Qos::Guaranteed => -997,
         Qos::BestEffort => 1000,
         Qos::Burstable => {
-            let memory = request(container.resources.as_ref(), "memory").unwrap_or(Quantity::ZERO).value();
-            let score = 1000 - 1000 * memory / node_memory.max(1);
+            let score = 1000 - 1000 * counted_memory(pod, container) / node_memory.max(1);
             // Never below what guaranteed pods get, nor as high as best effort.
             i32::try_from(score.clamp(3, 999)).unwrap_or(999)
         }
     }
+}
+
+/// The limit of a pod as a whole, if any part of it has one.
+pub(crate) fn pod_limit(pod: &Pod, name: &str) -> Option<Quantity> {
+    let mut parts = roles(pod).into_iter().filter(|(role, _)| *role != Role::Ephemeral);
+    let of_pod = pod.spec.as_ref().and_then(|spec| limit(spec.resources.as_ref(), name));
+    let any = of_pod.is_some() || parts.any(|(_, container)| limit(container.resources.as_ref(), name).is_some());
+    any.then(|| sum(pod, |resources| limit(resources, name)).0)
+}
+
+/// Whether a pod is needed for the node or the cluster itself. Compat: upstream's least priority of system pods.
+pub(crate) fn is_critical(pod: &Pod) -> bool {
+    pod.spec.as_ref().and_then(|spec| spec.priority).is_some_and(|priority| priority >= 2_000_000_000)
+}
+
+/// The memory that speaks for a container when memory runs out: its request and its share of what the pod asks for beyond its containers.
+/// Compat: a sidecar is worth no less than the least of the ordinary containers.
+fn counted_memory(pod: &Pod, container: &Container) -> i64 {
+    let memory = |one: &Container| request(one.resources.as_ref(), "memory").unwrap_or(Quantity::ZERO).value();
+    let all: Vec<_> = roles(pod).into_iter().filter(|(role, _)| *role != Role::Ephemeral).collect();
+    let of_pod = pod.spec.as_ref().and_then(|spec| request(spec.resources.as_ref(), "memory")).map(Quantity::value);
+    let of_containers = sum_of_containers(pod, |resources| request(resources, "memory")).0.value();
+    let count = i64::try_from(all.len()).unwrap_or(i64::MAX).max(1);
+    let share = of_pod.map_or(0, |of_pod| (of_pod - of_containers) / count);
+    let is_sidecar = all.iter().any(|(role, one)| *role == Role::Sidecar && one.name == container.name);
+    let least = all.iter().filter(|(role, _)| *role == Role::Main).map(|(_, one)| memory(one)).min();
+    let own = memory(container);
+    share + if is_sidecar { own.max(least.unwrap_or(0)) } else { own }
 }
 
 #[cfg(test)]
@@ -205,7 +241,7 @@ mod tests {
             "spec": {"containers": [{"name": "a", "resources": resources}]}}))
         .unwrap();
         let container = &pod.spec.as_ref().unwrap().containers[0];
-        let limits = container_resources(container);
+        let limits = container_resources(&pod, container);
         assert_eq!(qos_class(&pod).as_str(), qos);
         assert_eq!((limits.cpu_shares, limits.cpu_quota, limits.memory_limit), (Some(shares), quota, memory));
     }
@@ -224,6 +260,25 @@ mod tests {
                 "containers": [{"name": "a", "resources": one}, {"name": "b", "resources": {"requests": {"cpu": "1"}}}]}),
             json!({"requests": {"cpu": "1015m", "memory": "32Mi"}, "limits": {"memory": "64Mi"}}),
         );
+    }
+
+    #[test]
+    fn what_a_pod_has_its_containers_share() {
+        let spec = json!({
+            "resources": {"requests": {"memory": "512Mi"}, "limits": {"cpu": "1", "memory": "768Mi"}},
+            "initContainers": [{"name": "s", "restartPolicy": "Always"}],
+            "containers": [{"name": "a", "resources": {"requests": {"memory": "256Mi"}}}],
+        });
+        let pod: Pod = serde_json::from_value(json!({"metadata": {}, "spec": spec})).unwrap();
+        let of_pod = pod_resources(&pod);
+        assert_eq!((of_pod.cpu_quota, of_pod.memory_limit), (Some(100_000), Some(768 << 20)));
+        assert_eq!(qos_class(&pod), Qos::Burstable);
+        for (_, container) in roles(&pod) {
+            let own = container_resources(&pod, &container);
+            assert_eq!((own.cpu_quota, own.memory_limit), (Some(100_000), Some(768 << 20)), "{}", container.name);
+            // 256 MiB of its own or of its neighbour, and half of what is left of the pod's.
+            assert_eq!(oom_score_adj(&pod, &container, 1 << 30), 1000 - 375, "{}", container.name);
+        }
     }
 
     #[test]

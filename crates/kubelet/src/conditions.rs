@@ -44,6 +44,14 @@ pub(crate) fn conditions(
     let generation = pod.metadata.generation;
     let mut conditions: Vec<_> = mine.into_iter().map(|verdict| merge(verdict, old, generation, now)).collect();
     conditions.extend(facts.resizing.conditions(pod, now));
+    if let Some(message) = &facts.disrupted {
+        let verdict = Verdict {
+            reason: "TerminationByKubelet",
+            message: message.clone(),
+            ..Verdict::new("DisruptionTarget", true)
+        };
+        conditions.push(merge(verdict, old, generation, now));
+    }
     let others = old.iter().filter(|condition| !condition.type_.starts_with("PodResize"));
     for condition in others {
         if !conditions.iter().any(|mine| mine.type_ == condition.type_) {

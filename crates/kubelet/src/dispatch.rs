@@ -31,8 +31,8 @@ struct Dispatcher {
     owners: BTreeMap<Id, String>,
 }
 
-/// Runs the node's pods for as long as it is polled; containers outlive it.
-pub(crate) async fn run(shared: Arc<Shared>) {
+/// Runs the node's pods for as long as it is polled; containers outlive it. `orders` are for the actor of a UID.
+pub(crate) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<(String, Message)>) {
     let mut runtime = shared.config.runtime.events();
     let fields = FieldSelector::equal("spec.nodeName", &shared.config.node_name);
     let informer = Informer::selected(shared.config.client.clone(), core("pods"), LabelSelector::default(), fields);
@@ -54,6 +54,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             Some(object) = changes.next() => dispatcher.take_object(object).await,
+            Some((uid, message)) = orders.recv() => dispatcher.tell(&uid, message).await,
             event = runtime.recv() => match event {
                 Ok(event) => dispatcher.take_event(event).await,
                 Err(broadcast::error::RecvError::Lagged(_)) => dispatcher.tell_all(&Message::Resync).await,

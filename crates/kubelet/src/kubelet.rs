@@ -8,12 +8,15 @@ use std::time::Duration;
 
 use client::Recorder;
 use k8s_openapi::api::core::v1::Pod;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::actor::Message;
 use crate::cluster::Cluster;
+use crate::eviction::Thresholds;
 use crate::node::{self, Machine};
 use crate::pods::Pods;
+use crate::pressure::{self, Pressures};
 use crate::usage::Looks;
 use crate::volumes::Volumes;
 use crate::{cgroups, dispatch, recovery, serve};
@@ -59,6 +62,8 @@ pub struct KubeletConfig {
     pub allow_privileged: bool,
     /// At most so many pods.
     pub max_pods: u32,
+    /// How little of the node's resources is too little.
+    pub eviction_hard: Thresholds,
     /// Time.
     pub clock: Arc<dyn meta::Clock>,
 }
@@ -93,6 +98,7 @@ pub(crate) struct Shared {
     pub(crate) pods: Pods,
     pub(crate) machine: Machine,
     pub(crate) looks: Looks,
+    pub(crate) pressures: Pressures,
 }
 
 impl Shared {
@@ -141,13 +147,15 @@ impl Kubelet {
             volumes: Volumes::new(config.client.clone(), &config.data_dir, allocatable),
             pods: Pods::default(),
             looks: Looks::default(),
+            pressures: Pressures::default(),
             machine,
             config,
         });
         let (is_ready, ready) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(follow_node(Arc::clone(&shared), port, is_ready));
-        tasks.spawn(dispatch::run(Arc::clone(&shared)));
+        let (orders, received) = mpsc::channel(16);
+        tasks.spawn(follow_node(Arc::clone(&shared), port, is_ready, orders));
+        tasks.spawn(dispatch::run(Arc::clone(&shared), received));
         tasks.spawn(serve::run(Arc::clone(&shared), listener));
         Ok(Self { shared, port, ready, tasks })
     }
@@ -193,24 +201,23 @@ impl Kubelet {
     }
 }
 
-/// Registers the node, until that succeeds, then keeps it alive.
-async fn follow_node(shared: Arc<Shared>, port: u16, ready: watch::Sender<bool>) {
+/// Registers the node, until that succeeds, then keeps it alive and looks after what it has left.
+async fn follow_node(
+    shared: Arc<Shared>,
+    port: u16,
+    ready: watch::Sender<bool>,
+    orders: mpsc::Sender<(String, Message)>,
+) {
     const AGAIN: Duration = Duration::from_millis(200);
     while let Err(error) = node::register(&shared, port).await {
         tracing::warn!(node = %shared.config.node_name, %error, "register the node; trying again");
         tokio::time::sleep(AGAIN).await;
     }
-    let subject = client::Subject {
-        kind: "Node".to_owned(),
-        api_version: "v1".to_owned(),
-        name: shared.config.node_name.clone(),
-        uid: shared.config.node_name.clone(),
-        ..client::Subject::default()
-    };
+    let subject = node::subject(&shared.config);
     shared.recorder.normal(&subject, "Starting", "Starting kubelet.");
     let text = format!("Node {} status is now: NodeReady", shared.config.node_name);
     shared.recorder.normal(&subject, "NodeReady", text);
     // Whoever waits may have gone.
     let _ = ready.send(true);
-    node::keep_alive(&shared, port).await;
+    tokio::join!(node::keep_alive(&shared, port), pressure::watch(&shared, port, orders));
 }

@@ -174,7 +174,7 @@ async fn configuration(launch: &Launch, image: &Image) -> Result<ContainerConfig
         env,
         working_dir: container.working_dir.clone().filter(|folder| !folder.is_empty()),
         mounts,
-        resources: cgroups::container_resources(container),
+        resources: cgroups::container_resources(pod, container),
         oom_score_adj: cgroups::oom_score_adj(pod, container, shared.machine.memory),
         tty: container.tty == Some(true),
         stdin: container.stdin == Some(true),

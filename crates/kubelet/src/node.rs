@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use client::Client;
+use client::{Client, Subject};
 use meta::{ApiError, Gvr, Reason, ResourcePath, format_micro_time, format_time};
 use serde_json::{Value, json};
 
 use crate::cluster::core;
+use crate::eviction::Pressure;
 use crate::kubelet::{KubeletConfig, Shared};
 
 const LEASE_PERIOD: Duration = Duration::from_secs(10);
@@ -110,11 +111,37 @@ fn node_object(config: &KubeletConfig, status: Value) -> Value {
     })
 }
 
-fn conditions(old: &Value, now: &str) -> Value {
+/// The node in events.
+pub(crate) fn subject(config: &KubeletConfig) -> Subject {
+    Subject {
+        kind: "Node".to_owned(),
+        api_version: "v1".to_owned(),
+        name: config.node_name.clone(),
+        uid: config.node_name.clone(),
+        ..Subject::default()
+    }
+}
+
+/// A condition that says what the node lacks: reason and message, and those of a node that has enough.
+fn pressure_condition(pressure: Pressure, holds: bool) -> (&'static str, &'static str, &'static str, &'static str) {
+    let status = if holds { "True" } else { "False" };
+    let (reason, message) = match (pressure, holds) {
+        (Pressure::Memory, true) => ("KubeletHasInsufficientMemory", "kubelet has insufficient memory available"),
+        (Pressure::Memory, false) => ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        (Pressure::Disk, true) => ("KubeletHasDiskPressure", "kubelet has disk pressure"),
+        (Pressure::Disk, false) => ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        (Pressure::Pid, true) => ("KubeletHasInsufficientPID", "kubelet has insufficient PID available"),
+        (Pressure::Pid, false) => ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    };
+    (pressure.kind(), status, reason, message)
+}
+
+fn conditions(old: &Value, now: &str, lacks: &[Pressure]) -> Value {
+    let of = |pressure: Pressure| pressure_condition(pressure, lacks.contains(&pressure));
     let table = [
-        ("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-        ("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-        ("PIDPressure", "False", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+        of(Pressure::Memory),
+        of(Pressure::Disk),
+        of(Pressure::Pid),
         ("Ready", "True", "KubeletReady", "kubelet is posting ready status"),
     ];
     let others = old.as_array().into_iter().flatten();
@@ -156,7 +183,7 @@ fn status(shared: &Shared, port: u16, old: &Value) -> Value {
         ],
         "capacity": resources,
         "allocatable": resources,
-        "conditions": conditions(&old["conditions"], &now),
+        "conditions": conditions(&old["conditions"], &now, &shared.pressures.now()),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "images": images(config),
         "nodeInfo": {

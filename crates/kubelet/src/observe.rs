@@ -12,12 +12,16 @@ use crate::actor::{Actor, Message};
 use crate::launch::{Launched, Refusal, keys};
 use crate::lifecycle::{BackOff, Phase, Role, SandboxPhase, restarts, roles};
 use crate::pods::Instance;
+use crate::pressure::Eviction;
 use crate::probes::ends_in;
 use crate::status::{Record, timestamp};
 use crate::steps::Done;
 use crate::termination;
 
 pub(crate) const DEADLINE_MESSAGE: &str = "Pod was active on the node longer than the specified deadline";
+
+/// What a pod that the node cannot keep gets.
+const EVICTION_GRACE: i64 = 1;
 
 /// What a pod that is gone from the API still gets.
 const FORCED_GRACE: i64 = 2;
@@ -57,7 +61,19 @@ impl Actor {
             Message::Runtime(Event::ContainerExited { id, exit, .. }) => self.take_exit(&id, exit),
             Message::Runtime(Event::SandboxLost { sandbox_id }) => self.take_loss(&sandbox_id),
             Message::Resync => self.resync(),
+            Message::Evict(eviction) => self.take_eviction(eviction),
         }
+    }
+
+    fn take_eviction(&mut self, eviction: Eviction) {
+        if self.observed.deleted || self.observed.over {
+            return;
+        }
+        self.events.warning("Evicted", eviction.message.as_str());
+        self.facts.disrupted = eviction.disrupted.then(|| eviction.message.clone());
+        self.facts.failed = Some(("Evicted".to_owned(), eviction.message));
+        self.observed.over = true;
+        self.hurry(EVICTION_GRACE);
     }
 
     fn resync(&mut self) {
@@ -288,6 +304,7 @@ impl Actor {
             }
             Done::SandboxStopped => {
                 self.observed.sandbox = SandboxPhase::Absent;
+                self.observed.volumes = SandboxPhase::Absent;
                 self.facts.has_sandbox = false;
             }
             Done::Finished => self.observed.gone = true,

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use container::ContainerState;
+use k8s_openapi::api::core::v1::Pod;
 use meta::Object;
 use tokio::sync::Notify;
+
+use crate::resize::ByContainer;
 
 /// One start of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,10 +41,14 @@ pub struct PodHandle {
     pub uid: String,
     /// The newest revision of its object.
     pub object: Arc<Object>,
+    /// The same, read.
+    pub(crate) pod: Arc<Pod>,
     /// Its sandbox in the runtime, while there is one.
     pub sandbox_id: Option<String>,
     /// The network namespace of its sandbox, to be opened.
     pub netns: Option<PathBuf>,
+    /// What the node has set aside for its containers, if that is not what the spec wants.
+    pub(crate) granted: ByContainer,
     /// Its containers by name: init, ordinary and ephemeral ones.
     pub containers: BTreeMap<String, ContainerHandle>,
 }

@@ -20,6 +20,7 @@ use serde_json::json;
 use crate::actor::Actor;
 use crate::admission::{Allocatable, Refused, admit};
 use crate::cgroups::{container_resources, pod_cgroup, pod_request, pod_resources};
+use crate::checkpoint::Checkpoint;
 use crate::lifecycle::{Phase, Role, roles};
 use crate::steps::Done;
 
@@ -38,6 +39,8 @@ pub(crate) struct Resizing {
     pub(crate) pending: Option<(&'static str, String)>,
     /// The generation whose resources are coming into force, and what went wrong with that.
     pub(crate) in_progress: Option<(i64, Option<String>)>,
+    /// It was resized since it began: that is kept on the node.
+    pub(crate) changed: bool,
     /// A job is at it.
     pub(crate) busy: bool,
     /// After a failure: not before then.
@@ -193,7 +196,7 @@ pub(crate) async fn apply(job: Apply) -> (ByContainer, Result<(), String>) {
         return (applied, Err(error));
     }
     for (id, container) in &job.containers {
-        if let Err(error) = set_container(&*job.runtime, id, container).await {
+        if let Err(error) = set_container(&*job.runtime, id, &job.pods[1], container).await {
             return (applied, Err(error));
         }
         applied.insert(container.name.clone(), container.resources.clone().unwrap_or_default());
@@ -202,8 +205,13 @@ pub(crate) async fn apply(job: Apply) -> (ByContainer, Result<(), String>) {
     (applied, result)
 }
 
-async fn set_container(runtime: &dyn container::Runtime, id: &str, container: &Container) -> Result<(), String> {
-    let resources = container_resources(container);
+async fn set_container(
+    runtime: &dyn container::Runtime,
+    id: &str,
+    pod: &Pod,
+    container: &Container,
+) -> Result<(), String> {
+    let resources = container_resources(pod, container);
     // Compat: less memory than is used would kill the container, so the resize waits instead.
     if let Some(limit) = resources.memory_limit.and_then(|limit| u64::try_from(limit).ok()) {
         let used = runtime.stats(id).await.map_err(|error| error.to_string())?.memory_usage;
@@ -239,8 +247,14 @@ fn wider(one: &Resources, other: &Resources) -> Resources {
 }
 
 impl Actor {
-    /// What containers have: what their statuses say if they run already, else what the spec wants.
+    /// What containers have: what was kept on the node, or what their statuses say if they run already, else what the spec wants.
     pub(crate) fn begin_resizing(&mut self, recovered: bool) {
+        if let Some(kept) = Checkpoint::read(&self.shared.pod_folder(&self.pod)) {
+            let (granted, applied) = (kept.granted, kept.applied);
+            let in_progress = kept.in_progress.map(|generation| (generation, None));
+            self.facts.resizing = Resizing { granted, applied, in_progress, changed: true, ..Resizing::default() };
+            return;
+        }
         let mut granted = wanted(&self.pod);
         let status = self.pod.status.as_ref().filter(|_| recovered);
         let lists = status.map(|status| [&status.init_container_statuses, &status.container_statuses]);
@@ -252,12 +266,29 @@ impl Actor {
         self.facts.resizing = Resizing { applied: granted.clone(), granted, ..Resizing::default() };
     }
 
+    /// Keeps how far the resizing is, if the pod was ever resized.
+    fn keep_resources(&self) {
+        let resizing = &self.facts.resizing;
+        if !resizing.changed {
+            return;
+        }
+        let checkpoint = Checkpoint {
+            granted: resizing.granted.clone(),
+            applied: resizing.applied.clone(),
+            in_progress: resizing.in_progress.as_ref().map(|(generation, _)| *generation),
+        };
+        if let Err(error) = checkpoint.write(&self.shared.pod_folder(&self.pod)) {
+            tracing::warn!(pod = %self.object.metadata.key(), %error, "keep a pod's resources");
+        }
+    }
+
     /// A new instance of a container has what is granted from its start.
     pub(crate) fn take_granted(&mut self, name: &str) {
         let resizing = &mut self.facts.resizing;
         if let Some(granted) = resizing.granted.get(name) {
             resizing.applied.insert(name.to_owned(), granted.clone());
         }
+        self.keep_resources();
     }
 
     /// Grants what is wanted if the node has it, and brings it into force.
@@ -281,6 +312,7 @@ impl Actor {
             let text = format!("Pod resize completed: {}", summary(&pod, generation, None));
             self.events.normal("ResizeCompleted", text);
             self.facts.resizing.in_progress = None;
+            self.keep_resources();
         }
     }
 
@@ -302,6 +334,8 @@ impl Actor {
                 resizing.pending = None;
                 resizing.in_progress = Some((generation, None));
                 resizing.retry = None;
+                resizing.changed = true;
+                self.keep_resources();
                 self.shared.pods.tell_freed();
             }
             Err((reason, message)) => {
@@ -366,6 +400,8 @@ impl Actor {
         let resizing = &mut self.facts.resizing;
         resizing.busy = false;
         resizing.applied.extend(applied);
+        self.keep_resources();
+        let resizing = &mut self.facts.resizing;
         let Err(error) = result else { return };
         resizing.retry = now.checked_add(AGAIN).ok();
         if let Some((generation, before)) = &mut resizing.in_progress
@@ -414,6 +450,7 @@ mod tests {
             memory: Quantity::bytes(1 << 30),
             pods: 110,
             allow_privileged: true,
+            app_armor: true,
         };
         let check = |cpu: &str, expected: Result<(), (&'static str, &str)>| {
             let found = judge(&pod(cpu), &[pod("1500m")], node);

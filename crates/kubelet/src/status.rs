@@ -57,6 +57,8 @@ pub(crate) struct PodFacts {
     pub(crate) has_sandbox: bool,
     /// The pod failed as a whole: reason and message.
     pub(crate) failed: Option<(String, String)>,
+    /// The node's need ends it; the condition's message.
+    pub(crate) disrupted: Option<String>,
     /// Nothing will run any more.
     pub(crate) terminal: bool,
     /// Resources that are not those of the spec, or not in force.
@@ -82,7 +84,9 @@ pub(crate) fn pod_status(pod: &Pod, facts: &PodFacts, now: Timestamp) -> PodStat
     };
     let (init, main, ephemeral) = (of(&[Role::Init, Role::Sidecar]), of(&[Role::Main]), of(&[Role::Ephemeral]));
     let all: Vec<_> = init.iter().chain(&main).cloned().collect();
-    let phase = match &facts.failed {
+    // Compat: a pod is not over before its processes are.
+    let failed = facts.failed.as_ref().filter(|_| facts.terminal);
+    let phase = match failed {
         Some(_) => "Failed".to_owned(),
         None => phase(pod, &containers, &all, facts),
     };
@@ -104,8 +108,8 @@ pub(crate) fn pod_status(pod: &Pod, facts: &PodFacts, now: Timestamp) -> PodStat
         allocated_resources: resources.requests.clone(),
         resources: Some(resources),
         observed_generation: pod.metadata.generation,
-        reason: facts.failed.as_ref().map(|(reason, _)| reason.clone()).or(old.reason.clone()),
-        message: facts.failed.as_ref().map(|(_, message)| message.clone()).or(old.message.clone()),
+        reason: failed.map(|(reason, _)| reason.clone()).or(old.reason.clone()),
+        message: failed.map(|(_, message)| message.clone()).or(old.message.clone()),
         ..old
     }
 }

@@ -132,13 +132,17 @@ fn sandbox_config(shared: &Shared, pod: &Pod, uid: &str, id: &str) -> Result<San
     })
 }
 
-/// Ends what is left in a sandbox and takes it off the network.
+/// Ends what is left in a sandbox, takes it off the network and gives its volumes back.
 pub(crate) async fn stop_sandbox(shared: Arc<Shared>, uid: String, id: String) {
     if let Err(error) = shared.config.runtime.stop_sandbox(&id).await {
         tracing::warn!(sandbox = %id, %error, "stop a sandbox");
     }
     if let Err(error) = shared.config.network.detach(&uid).await {
         tracing::warn!(pod = %uid, %error, "detach a pod from the network");
+    }
+    // What lies in the volumes of a pod that is over is of no use to anybody, and the node may need the room.
+    if let Err(error) = shared.volumes.tear_down_all(&uid) {
+        tracing::warn!(pod = %uid, %error, "remove the volumes of a pod that is over");
     }
 }
 

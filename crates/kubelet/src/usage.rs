@@ -149,7 +149,7 @@ async fn disk(shared: &Shared, pod: &PodHandle) -> u64 {
 }
 
 /// Bytes of the files beneath a folder; what cannot be read counts for nothing.
-fn size(folder: &Path) -> u64 {
+pub(crate) fn size(folder: &Path) -> u64 {
     use std::os::unix::fs::MetadataExt;
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries
@@ -161,7 +161,7 @@ fn size(folder: &Path) -> u64 {
         .sum()
 }
 
-fn node() -> NodeUsage {
+pub(crate) fn node() -> NodeUsage {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let memory = read("/proc/meminfo");
     let kilobytes = |name: &str| -> u64 {

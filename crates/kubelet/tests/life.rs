@@ -84,6 +84,7 @@ impl Node {
             listen: "0.0.0.0:0".parse().unwrap(),
             allow_privileged: false,
             max_pods: 110,
+            eviction_hard: kubelet::Thresholds::default(),
             clock,
         };
         Self { api, runtime, config, pki, _folder: folder }

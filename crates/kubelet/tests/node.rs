@@ -101,6 +101,7 @@ async fn configure(folder: &Path, api: &Api) -> (KubeletConfig, Arc<Shims>) {
         listen: "0.0.0.0:0".parse().unwrap(),
         allow_privileged: true,
         max_pods: 110,
+        eviction_hard: kubelet::Thresholds::default(),
         clock,
     };
     (config, shims)

@@ -82,6 +82,9 @@ pub(crate) struct Up {
     /// Whether the node runs privileged containers
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub(crate) node_allow_privileged: bool,
+    /// When a node runs short and ends pods; amounts or shares of memory.available, nodefs.available, nodefs.inodesFree and pid.available
+    #[arg(long, value_name = "THRESHOLDS", default_value = kubelet::Thresholds::DEFAULT)]
+    pub(crate) eviction_hard: kubelet::Thresholds,
 }
 
 #[derive(Args, Debug)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -35,6 +35,55 @@ fn nothing_is_lost_in_twenty_crashes() -> anyhow::Result<()> {
             check(&Namespace { client, name: "crash".to_owned() }, &acknowledged, &counter, round).await
         })?;
     }
+    cluster.end()
+}
+
+#[test]
+fn a_resize_outlives_a_crash() -> anyhow::Result<()> {
+    if !need_root() {
+        return Ok(());
+    }
+    let cluster = Cluster::start(Path::new(env!("CARGO_BIN_EXE_minke")))?;
+    let amounts = |cpu: &str, memory: &str| {
+        let both = json!({"cpu": cpu, "memory": memory});
+        json!({"limits": both, "requests": both})
+    };
+    let resize = async |space: &Namespace, resources: &Value| {
+        let patch = json!({"spec": {"containers": [{"name": "a", "resources": resources}]}});
+        let patch = Patch::Strategic(patch);
+        space.pods().patch_subresource("resize", "p", &PatchParams::default(), &patch).await.context("resize").map(drop)
+    };
+    let before = cluster.run(async |client| {
+        let space = Namespace::new(client, "resize").await?;
+        let mut container = container("a", "exec sleep 1000");
+        container["resources"] = amounts("100m", "64Mi");
+        let before = space.start(&pod("p", &[container])).await?;
+        resize(&space, &amounts("200m", "64Mi")).await?;
+        let limit = |pod: &Value| pod["status"]["containerStatuses"][0]["resources"]["limits"]["cpu"] == "200m";
+        space.until("p", "has more", limit).await?;
+        // What the node can never have is wanted, not granted: it must count neither for this pod nor for others.
+        resize(&space, &amounts("1000", "64Mi")).await?;
+        Ok(before)
+    })?;
+    cluster.kill()?;
+    cluster.up()?;
+    cluster.run(async |client| {
+        let space = Namespace { client, name: "resize".to_owned() };
+        let refused = |pod: &Value| {
+            let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+            conditions.any(|one| one["type"] == "PodResizePending" && one["reason"] == "Infeasible")
+        };
+        let after = space.until("p", "waits for more", refused).await?;
+        let status = |pod: &Value| pod["status"]["containerStatuses"][0].clone();
+        ensure!(status(&after)["resources"]["limits"]["cpu"] == "200m", "{after}");
+        ensure!(status(&after)["allocatedResources"]["cpu"] == "200m", "{after}");
+        ensure!(status(&after)["containerID"] == status(&before)["containerID"], "its container is not touched");
+        let quota = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us 2>/dev/null || cut -d' ' -f1 /sys/fs/cgroup/cpu.max";
+        ensure!(space.exec("p", "a", quota).await? == "20000\n", "the kernel holds what was granted");
+        let mut neighbour = container("a", "exec sleep 1000");
+        neighbour["resources"] = amounts("100m", "16Mi");
+        space.start(&pod("neighbour", &[neighbour])).await.map(drop)
+    })?;
     cluster.end()
 }
 

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use kube::api::DeleteParams;
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 use testkit::{Cluster, Namespace, container, eventually, need_root, pod};
 
@@ -51,6 +52,50 @@ fn p36_an_interrupted_end_is_retried_with_the_full_grace() -> anyhow::Result<()>
         let id = "/status/containerStatuses/0/containerID";
         ensure!(before.pointer(id) == after.pointer(id), "others are not touched: {after}");
         ensure!(after["status"]["containerStatuses"][0]["restartCount"] == 0, "{after}");
+        Ok(())
+    })?;
+    cluster.end()
+}
+
+#[test]
+fn p23_a_node_that_runs_short_says_so_and_ends_pods() -> anyhow::Result<()> {
+    if !need_root() {
+        return Ok(());
+    }
+    // No machine has so much memory: the node runs short from its first look on.
+    let cluster = Cluster::start_with(minke(), &["--eviction-hard", "memory.available<1Pi"])?;
+    cluster.run(async |client| {
+        let space = Namespace::new(client, "p23").await?;
+        let nodes: Api<Node> = Api::all(space.client.clone());
+        let node = eventually("the node tells of it", async || {
+            let list = nodes.list(&ListParams::default()).await.map_err(|error| json!(error.to_string()))?;
+            let node = serde_json::to_value(list.items.first()).map_err(|error| json!(error.to_string()))?;
+            let conditions = node["status"]["conditions"].as_array().cloned().unwrap_or_default();
+            let taints = node["spec"]["taints"].as_array().cloned().unwrap_or_default();
+            let short =
+                |one: &Value| one["type"] == "MemoryPressure" && one["reason"] == "KubeletHasInsufficientMemory";
+            let tainted = taints.iter().any(|taint| taint["key"] == "node.kubernetes.io/memory-pressure");
+            if conditions.iter().any(short) && tainted { Ok(node) } else { Err(node["status"]["conditions"].clone()) }
+        })
+        .await?;
+        let bound = |name: &str| {
+            let mut pod = pod(name, &[container("a", FOREVER)]);
+            pod["spec"]["nodeName"] = node["metadata"]["name"].clone();
+            pod
+        };
+        let refused = space.finish(&bound("refused")).await?;
+        let message = "Pod was rejected: The node had condition: [MemoryPressure]. ";
+        ensure!(refused["status"]["reason"] == "Evicted" && refused["status"]["message"] == message, "{refused}");
+        let mut asking = bound("asking");
+        asking["spec"]["containers"][0]["resources"] = json!({"requests": {"cpu": "10m"}});
+        let evicted = space.finish(&asking).await?;
+        let message = evicted["status"]["message"].as_str().unwrap_or_default();
+        let low = "The node was low on resource: memory. Threshold quantity: 1Pi, available: ";
+        ensure!(evicted["status"]["reason"] == "Evicted" && message.starts_with(low), "{evicted}");
+        ensure!(message.contains("Container a was using "), "it tells who used more than he asked for: {message}");
+        let disrupted = |one: &Value| one["type"] == "DisruptionTarget" && one["reason"] == "TerminationByKubelet";
+        let conditions = evicted["status"]["conditions"].as_array().context("conditions")?;
+        ensure!(conditions.iter().any(disrupted), "{evicted}");
         Ok(())
     })?;
     cluster.end()

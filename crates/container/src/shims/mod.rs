@@ -178,6 +178,10 @@ impl Runtime for Shims {
         blocking(move || Ok(Stats { at: Some(now()), ..group.stats() })).await
     }
 
+    fn writable(&self, id: &str) -> Option<PathBuf> {
+        Some(self.table.container(id).ok()?.0.record.writable.clone())
+    }
+
     fn user(&self, id: &str) -> Option<ProcessUser> {
         let (held, _) = self.table.container(id).ok()?;
         crate::records::user(&self.container_folder(&held.record.config.sandbox_id, id))

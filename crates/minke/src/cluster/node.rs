@@ -80,6 +80,7 @@ impl Node {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), options.kubelet_port),
             allow_privileged: options.node_allow_privileged,
             max_pods: MAX_PODS,
+            eviction_hard: options.eviction_hard.clone(),
             clock: Arc::clone(&plane.clock),
         };
         tracing::debug!(node = name, api = plane.port, "starting the node");

@@ -206,3 +206,36 @@ pub(crate) async fn p09_puller_and_server_share_a_volume(space: Namespace) -> an
     }
     Ok(())
 }
+
+pub(crate) async fn p08_an_ephemeral_volume_is_its_pods_own(space: Namespace) -> anyhow::Result<()> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(space.client.clone(), &space.name);
+    let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Mi"}}});
+    let with_ephemeral = |name: &str| {
+        let mut pod = pod(name, &[with_volume(container("a", FOREVER), "own", "/data")]);
+        let template = json!({"metadata": {"labels": {"of": name}}, "spec": spec});
+        pod["spec"]["volumes"] = json!([{"name": "own", "ephemeral": {"volumeClaimTemplate": template}}]);
+        pod
+    };
+    let running = space.start(&with_ephemeral("p")).await?;
+    space.exec("p", "a", "echo kept > /data/file").await?;
+    let claim = serde_json::to_value(claims.get("p-own").await.context("the claim")?)?;
+    ensure!(claim["metadata"]["ownerReferences"][0]["uid"] == running["metadata"]["uid"], "{claim}");
+    ensure!(claim["metadata"]["labels"]["of"] == "p" && claim["status"]["phase"] == "Bound", "{claim}");
+    space.delete("p").await?;
+    eventually("the claim goes with its pod", async || match claims.get_opt("p-own").await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await?;
+    let foreign = json!({"metadata": {"name": "q-own"}, "spec": spec});
+    claims.create(&PostParams::default(), &serde_json::from_value(foreign)?).await?;
+    space.create(&with_ephemeral("q")).await?;
+    let text = format!("PVC {0}/q-own was not created for pod {0}/q (pod is not owner)", space.name);
+    space.event("q", "FailedBinding", &format!("ephemeral volume own: {text}")).await?;
+    let refused = |pod: &Value| {
+        let mut conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.any(|one| one["message"].as_str().is_some_and(|message| message.contains(&text)))
+    };
+    space.until("q", "does not get somebody else's claim", refused).await?;
+    Ok(())
+}

@@ -280,6 +280,20 @@ pub(crate) async fn p26_resources_change_in_place(space: Namespace) -> anyhow::R
     Ok(())
 }
 
+pub(crate) async fn p26_a_pods_own_resources_hold(space: Namespace) -> anyhow::Result<()> {
+    let mut own = pod("p", &[container("a", FOREVER), container("b", FOREVER)]);
+    own["spec"]["resources"] =
+        json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}});
+    let running = space.start(&own).await?;
+    ensure!(running["status"]["qosClass"] == "Guaranteed", "{}", running["status"]);
+    ensure!(running["status"]["resources"]["limits"]["memory"] == "64Mi", "{}", running["status"]);
+    let limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";
+    for name in ["a", "b"] {
+        ensure!(space.exec("p", name, limit).await? == "67108864\n", "{name} shows the pod's limit");
+    }
+    Ok(())
+}
+
 pub(crate) async fn p27_probes_decide(space: Namespace) -> anyhow::Result<()> {
     let serve = "mkdir /w; echo ok > /w/ready; (usleep 400000; touch /started) & exec httpd -f -p 8080 -h /w";
     let mut all = container("a", serve);

@@ -84,6 +84,15 @@ pub(crate) async fn p43_what_breaks_a_promise_does_not_run(space: Namespace) -> 
     space.create(&unsafe_sysctl).await?;
     let forbidden = |pod: &Value| pod["status"]["phase"] == "Failed" && pod["status"]["reason"] == "SysctlForbidden";
     space.until("sysctl", "is refused by the node", forbidden).await?;
+    let mut confined = pod("confined", &[container("a", FOREVER)]);
+    confined["spec"]["securityContext"] = json!({"appArmorProfile": {"type": "RuntimeDefault"}});
+    space.create(&confined).await?;
+    let refused = |pod: &Value| {
+        let text = "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host";
+        let status = &pod["status"];
+        status["phase"] == "Failed" && status["reason"] == "AppArmor" && status["message"] == text
+    };
+    space.until("confined", "is refused by the node", refused).await?;
     let mut strict = pod("strict", &[container("a", FOREVER)]);
     strict["spec"]["securityContext"] =
         json!({"runAsUser": 1000, "supplementalGroups": [6000], "supplementalGroupsPolicy": "Strict"});

@@ -193,3 +193,34 @@ pub(crate) async fn p38_finalizers_hold_the_object_not_the_processes(space: Name
     space.pods().patch("p", &kube::api::PatchParams::default(), &patch).await?;
     space.gone("p").await
 }
+
+pub(crate) async fn p23_a_pod_that_fills_the_disk_is_evicted(space: Namespace) -> anyhow::Result<()> {
+    let fill = |path: &str| format!("dd if=/dev/zero of={path}/file bs=1M count=4 2>/dev/null; exec sleep 1000");
+    let mut volume = container("a", &fill("/data"));
+    volume["volumeMounts"] = json!([{"name": "data", "mountPath": "/data"}]);
+    let mut of_volume = pod("volume", &[volume]);
+    of_volume["spec"]["volumes"] = json!([{"name": "data", "emptyDir": {"sizeLimit": "2Mi"}}]);
+    let mut layer = container("a", &fill("/tmp"));
+    layer["command"][2] = json!(format!("mkdir -p /tmp; {}", fill("/tmp")));
+    layer["resources"] = json!({"limits": {"ephemeral-storage": "2Mi"}});
+    let neighbour = space.start(&pod("neighbour", &[container("a", &on("TERM", ":"))])).await?;
+    for (name, pod, message) in [
+        ("volume", of_volume, "Usage of EmptyDir volume \"data\" exceeds the limit \"2Mi\". "),
+        (
+            "layer",
+            pod("layer", &[layer]),
+            "Pod ephemeral local storage usage exceeds the total limit of containers 2Mi. ",
+        ),
+    ] {
+        space.create(&pod).await?;
+        let ended = space.until(name, "is evicted", |pod| pod["status"]["phase"] == "Failed").await?;
+        ensure!(ended["status"]["reason"] == "Evicted" && ended["status"]["message"] == message, "{}", ended["status"]);
+        let state = &ended["status"]["containerStatuses"][0]["state"]["terminated"];
+        ensure!(state["exitCode"] == 137, "its process was ended: {state}");
+        space.event(name, "Evicted", message).await?;
+    }
+    let after = space.until("neighbour", "goes on", testkit::is_ready).await?;
+    let id = "/status/containerStatuses/0/containerID";
+    ensure!(neighbour.pointer(id) == after.pointer(id), "its neighbour is not touched");
+    Ok(())
+}
