@@ -1,3 +1,5 @@
+//! Pods and namespaces against the standards.
+
 use serde_json::json;
 
 use super::*;
