@@ -196,7 +196,11 @@ impl Volumes {
         if wanted == "Released" && self.claim_lives(namespace, name, &owner["uid"]).await? {
             return Ok(Outcome { again_after: Some(std::time::Duration::from_secs(1)), ..Outcome::default() });
         }
-        if wanted == "Released" && volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete" && ours {
+        if phase == wanted
+            && wanted == "Released"
+            && volume["spec"]["persistentVolumeReclaimPolicy"] == "Delete"
+            && ours
+        {
             self.remove(object)?;
             self.client.delete_exactly(&volumes(), object, DeleteOptions::default()).await?;
             return Ok(Outcome::default());
@@ -227,6 +231,11 @@ impl Volumes {
             Ok(()) | Err(_) => Ok(()),
         }
     }
+}
+
+/// Whether it is a volume that some claim has, as far as its phase tells: it is released before it goes.
+fn is_bound_volume(object: &Object) -> bool {
+    object.kind() == "PersistentVolume" && object.value()["status"]["phase"] == "Bound"
 }
 
 /// The claims that a pod names.
@@ -276,7 +285,9 @@ impl Controller for Volumes {
     async fn reconcile(&self, key: &str) -> Result<Outcome, ReconcileError> {
         let found = if key.contains('/') { self.claims.get(key) } else { self.volumes.get(key) };
         match found {
-            Some(object) if object.metadata.is_terminating() => self.release(&object).await,
+            Some(object) if object.metadata.is_terminating() && !is_bound_volume(&object) => {
+                self.release(&object).await
+            }
             Some(object) if key.contains('/') => self.reconcile_claim(&object).await,
             Some(object) => self.reconcile_volume(&object).await,
             None => Ok(Outcome::default()),

@@ -1,8 +1,8 @@
 //! A pod is a logical host.
 
 use anyhow::{Context, ensure};
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::api::{Api, PostParams};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use kube::api::{Api, DeleteParams, PostParams};
 use serde_json::{Value, json};
 use testkit::{BUSYBOX, Namespace, container, eventually, pod};
 
@@ -204,7 +204,14 @@ pub(crate) async fn p09_puller_and_server_share_a_volume(space: Namespace) -> an
         ensure!(history.lines().count() == round, "the content outlives the pod: {history}");
         space.delete("p").await?;
     }
-    Ok(())
+    let volume = claims.get("content").await?.spec.and_then(|spec| spec.volume_name).context("its volume")?;
+    claims.delete("content", &DeleteParams::default()).await?;
+    let volumes: Api<PersistentVolume> = Api::all(space.client.clone());
+    eventually("the volume goes with its claim", async || match volumes.get_opt(&volume).await {
+        Ok(None) => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await
 }
 
 pub(crate) async fn p08_an_ephemeral_volume_is_its_pods_own(space: Namespace) -> anyhow::Result<()> {
