@@ -23,6 +23,8 @@ const PODS: usize = 30;
 const ROUNDS: u32 = 4;
 const VARIABLE: &str = "MINKE_STORM_ROUNDS";
 const SPACE: &str = "storm";
+/// The daemon is killed within so many milliseconds: on a slow machine pods take some of them to become Ready.
+const LATEST: u64 = 10_000;
 /// Every so many rounds a shim is killed.
 const SHIM: u32 = 10;
 
@@ -65,7 +67,7 @@ impl Round<'_> {
                 User { mix: Mix::of(index), name, marks: marks.clone(), random: StdRng::from_rng(&mut *random) }
             })
             .collect();
-        let delay = Duration::from_millis(random.random_range(5..3000));
+        let delay = Duration::from_millis(random.random_range(5..LATEST));
         let mut stories = self.until_the_crash(users, delay)?;
         if self.number % SHIM == SHIM - 1 {
             self.kill_a_shim(&mut stories, random)?;

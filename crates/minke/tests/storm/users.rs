@@ -73,7 +73,7 @@ impl User {
             match self.random.random_range(0..12) {
                 0 | 1 => self.label(space, story).await?,
                 2 if story.ready.is_some() => self.enter(space).await,
-                3 if story.ready.is_some() => self.delete(space, story).await?,
+                3 if story.ready.is_some() || self.random.random_ratio(1, 8) => self.delete(space, story).await?,
                 _ => {}
             }
         }
