@@ -53,6 +53,10 @@ pub(crate) enum Call {
     Start {
         id: String,
     },
+    /// Answered as `Start` once the program runs, if an earlier daemon has asked for that; else at once.
+    Settle {
+        id: String,
+    },
     Signal {
         id: String,
         signal: i32,

@@ -33,6 +33,7 @@ impl Server {
             Call::Boot { .. } => Err(Failure::Other("the shim is up already".to_owned())),
             Call::Create { id } => self.create(asker, id, &fds),
             Call::Start { id } => self.start(asker, &id),
+            Call::Settle { id } => self.settle(asker, &id),
             Call::Signal { id, signal } => self.signal(&id, signal),
             Call::Forget { id } => self.forget(asker, &id),
             Call::Exec { id, exec, config } => self.exec(asker, &id, exec, &config, &fds),
@@ -133,6 +134,16 @@ impl Server {
         launch.asker = Some(asker);
         notify(&folder).map_err(|e| Failure::Other(format!("starting container {id}: {e}")))?;
         Ok(None)
+    }
+
+    fn settle(&mut self, asker: Asker, id: &str) -> Answer {
+        match self.container(id)?.launch.as_mut().filter(|launch| launch.started) {
+            Some(launch) => {
+                launch.asker = Some(asker);
+                Ok(None)
+            }
+            None => done(),
+        }
     }
 
     fn signal(&mut self, id: &str, signal: i32) -> Answer {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::connection::Connection;
 use super::sandboxes::{clean, open_pid};
@@ -14,6 +15,9 @@ use crate::clock::now;
 use crate::error::{Error, Result};
 use crate::protocol::{Call, Reply};
 use crate::records::{self, ContainerRecord, SandboxRecord, ShimRecord, StateRecord};
+
+/// What a start that is under way gets.
+const SETTLING: Duration = Duration::from_secs(10);
 
 impl Shims {
     /// Takes over what the run folder tells of. A sandbox that cannot be understood is reported and left alone.
@@ -54,6 +58,9 @@ impl Shims {
         let entry = Entry { record, pid, connection: None, containers };
         self.table.insert(&id, entry);
         let connection = Arc::new(Connection::new(&id, socket, self.table.listener(&id))?);
+        for container in self.table.with(&id, |entry| entry.unstarted())? {
+            settle(&connection, &container).await;
+        }
         let (Reply::Containers(states), _) = connection.call(Call::List, Vec::new()).await? else {
             return Err(Error::Protocol("no list of containers".to_owned()));
         };
@@ -119,6 +126,17 @@ impl Shims {
             Ok(containers)
         })
         .await
+    }
+}
+
+/// Lets a start that the earlier daemon has asked for come to its end: the program may run and even end unseen otherwise.
+async fn settle(connection: &Connection, container: &str) {
+    let settled = connection.call(Call::Settle { id: container.to_owned() }, Vec::new());
+    match tokio::time::timeout(SETTLING, settled).await {
+        Ok(Ok(_)) => {}
+        // The list tells what came of it.
+        Ok(Err(error)) => tracing::debug!(container, %error, "a start did not settle"),
+        Err(_) => tracing::warn!(container, "a start does not settle"),
     }
 }
 

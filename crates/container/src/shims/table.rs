@@ -65,6 +65,12 @@ impl Held {
 }
 
 impl Entry {
+    /// The containers that are not known to have been started.
+    pub(super) fn unstarted(&self) -> Vec<String> {
+        let all = self.containers.iter().filter(|(_, held)| held.state == ContainerState::Created);
+        all.map(|(id, _)| id.clone()).collect()
+    }
+
     fn status(&self) -> SandboxStatus {
         let config = self.record.config.clone();
         let sandbox = sandbox(&self.record, self.pid);
