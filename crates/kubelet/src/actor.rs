@@ -237,6 +237,7 @@ impl Actor {
             return;
         }
         let (shared, pod) = (Arc::clone(&self.shared), Arc::clone(&self.pod));
+        self.observed.refreshing += 1;
         self.jobs.spawn(async move { Done::Refreshed(shared.volumes.refresh(&pod).await) });
     }
 

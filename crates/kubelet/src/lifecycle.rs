@@ -182,6 +182,8 @@ pub(crate) type VolumesPhase = SandboxPhase;
 pub(crate) struct Observed {
     pub(crate) sandbox: SandboxPhase,
     pub(crate) volumes: VolumesPhase,
+    /// So many times their content is being brought up to date.
+    pub(crate) refreshing: u32,
     /// The containers by name; what is not there is absent.
     pub(crate) containers: BTreeMap<String, Seen>,
     /// The pod is over for a reason of its own (deadline, eviction) or was over before.
@@ -370,7 +372,8 @@ fn plan_end(containers: &[(Role, Container)], observed: &Observed) -> Vec<Action
         SandboxPhase::Ready => vec![Action::StopSandbox],
         SandboxPhase::Busy => Vec::new(),
         SandboxPhase::Absent | SandboxPhase::Failed { .. } if observed.deleted && !observed.gone => {
-            if observed.volumes == VolumesPhase::Busy { Vec::new() } else { vec![Action::Finish] }
+            let busy = observed.volumes == VolumesPhase::Busy || observed.refreshing > 0;
+            if busy { Vec::new() } else { vec![Action::Finish] }
         }
         SandboxPhase::Absent | SandboxPhase::Failed { .. } => Vec::new(),
     }
@@ -496,6 +499,9 @@ mod tests {
         seen.containers.insert("s".to_owned(), exited(0));
         check(&pod, &seen, &[Action::StopSandbox]);
         seen.sandbox = SandboxPhase::Absent;
+        seen.refreshing = 1;
+        check(&pod, &seen, &[]);
+        seen.refreshing = 0;
         check(&pod, &seen, &[Action::Finish]);
         seen.gone = true;
         check(&pod, &seen, &[]);

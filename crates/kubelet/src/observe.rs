@@ -272,8 +272,12 @@ impl Actor {
                 self.events.warning(&error.reason, error.message);
                 self.observed.volumes = SandboxPhase::Failed { until: self.retry_at(now) };
             }
-            Done::Refreshed(Ok(())) => {}
-            Done::Refreshed(Err(error)) => self.events.warning(&error.reason, error.message),
+            Done::Refreshed(result) => {
+                self.observed.refreshing -= 1;
+                if let Err(error) = result {
+                    self.events.warning(&error.reason, error.message);
+                }
+            }
             Done::Resized { applied, result } => self.take_resized(applied, result, now),
             Done::Sandbox(Ok(sandbox)) => {
                 self.facts.ips = sandbox.ips.clone();
