@@ -141,7 +141,7 @@ fn told(service: &Value, verdict: &Verdict, now: &str) -> Option<Value> {
     });
     match conditions.iter_mut().find(|own| own["type"] == "Available") {
         Some(own) => {
-            if own["status"] == status {
+            if own["status"] == status && own["lastTransitionTime"].is_string() {
                 condition["lastTransitionTime"] = own["lastTransitionTime"].clone();
             }
             if *own == condition {
@@ -238,6 +238,10 @@ mod tests {
         let yes = Verdict::yes("Passed", "all checks passed");
         let first = told(&json!({"metadata": {}}), &yes, "1").expect("it is new");
         assert_eq!(told(&first, &yes, "2"), None);
+        let timeless =
+            json!({"status": {"conditions": [{"type": "Available", "status": "True", "lastTransitionTime": null}]}});
+        let timed = told(&timeless, &yes, "1").expect("it has no time");
+        assert_eq!(timed["status"]["conditions"][0]["lastTransitionTime"], "1");
         let no = Verdict::no("MissingEndpoints", String::new());
         let second = told(&first, &no, "3").expect("it changed");
         assert_eq!(second["status"]["conditions"][0]["lastTransitionTime"], "3");
