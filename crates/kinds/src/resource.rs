@@ -160,9 +160,9 @@ pub trait Rules: Send + Sync {
     /// Back from the stored form.
     fn in_own_form(&self, _object: &mut Value) {}
 
-    /// Whether this is a version of a kind that is stored in another version's form.
-    fn is_other_version(&self) -> bool {
-        false
+    /// The version in whose form objects are stored, where that is another one.
+    fn stored_version(&self) -> Option<&'static str> {
+        None
     }
 
     /// The names that field selectors may ask for, besides metadata.name and metadata.namespace.

@@ -14,7 +14,7 @@ use crate::watch::WatchStream;
 
 /// Whether a built-in resource's objects are stored as another one's, or as another version's.
 pub(crate) fn is_view(row: &Resource) -> bool {
-    row.storage != (row.group, row.plural) || row.rules().is_other_version()
+    row.storage != (row.group, row.plural) || row.rules().stored_version().is_some()
 }
 
 /// Whether a stored object may look otherwise than its resource shows it.

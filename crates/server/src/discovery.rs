@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::header::{ACCEPT, ETAG, HeaderValue, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, Response, StatusCode};
 use kinds::Resource;
@@ -162,6 +164,21 @@ fn is_metrics(gv: &GroupVersion) -> bool {
     gv.group == metrics::GROUP && gv.version == metrics::VERSION
 }
 
+/// Which form objects are stored in, as clients compare it; `None` for what isn't stored.
+///
+/// Compat: the first eight bytes of the SHA-256 of `group/version/kind`, in base64.
+fn storage_hash(row: &Resource) -> Option<String> {
+    if !["create", "get"].iter().all(|verb| row.verbs.contains(verb)) {
+        return None;
+    }
+    let version = match &row.custom {
+        Some(custom) => custom.storage_version.as_str(),
+        None => row.rules().stored_version().unwrap_or(row.version),
+    };
+    let hash = Sha256::digest(format!("{}/{version}/{}", row.storage.0, row.kind));
+    Some(STANDARD.encode(&hash[..8]))
+}
+
 fn entries(row: &Resource) -> Vec<Value> {
     let mut own = json!({
         "name": row.plural, "singularName": row.singular, "namespaced": row.namespaced, "kind": row.kind, "verbs": row.verbs,
@@ -171,6 +188,9 @@ fn entries(row: &Resource) -> Vec<Value> {
     }
     if !row.categories.is_empty() {
         own["categories"] = json!(row.categories);
+    }
+    if let Some(hash) = storage_hash(row) {
+        own["storageVersionHash"] = json!(hash);
     }
     let beneath = row.subresources.iter().map(|sub| {
         let mut entry = json!({

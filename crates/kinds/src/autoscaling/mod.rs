@@ -92,8 +92,8 @@ impl Rules for Autoscaler {
         object["spec"]["metrics"] = json!(metrics);
     }
 
-    fn is_other_version(&self) -> bool {
-        self.old
+    fn stored_version(&self) -> Option<&'static str> {
+        self.old.then_some("v2")
     }
 
     fn in_own_form(&self, object: &mut Value) {
