@@ -7,6 +7,7 @@ pub mod cel;
 mod decode;
 mod duplicates;
 mod duration;
+mod enumerations;
 pub mod proto;
 mod structural;
 mod syntax;
@@ -15,6 +16,7 @@ mod types;
 
 pub use decode::{DecodeError, Decoded, decode, decode_value, go_kind};
 pub use duplicates::duplicates;
+pub use enumerations::Enumerations;
 pub use structural::{Checks, CustomObject, Rule, Structural};
 pub use syntax::json_error;
 pub use types::{

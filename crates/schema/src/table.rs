@@ -4,6 +4,7 @@
 //! - `T name flags`: a struct, whose number is how many came before; `a` means atomic. Its fields follow.
 //! - `F name type flags number default patch`: a field. Flags: `r`equired, `p`ointer, omit `e`mpty, omit `z`ero.
 //!   The patch is `m`erge and `k`eep-only (retainKeys) letters, a colon, the merge key.
+//! - `E values`: the values that the field before it, or its items, may have; nothing but OpenAPI reads them.
 //! - `I number struct`: an inlined struct; number 0 when protobuf doesn't have it.
 //! - `K group version kind struct`: a kind.
 //!

@@ -207,11 +207,14 @@ pub enum SchemaOrKind {
     Strings,
 }
 
+/// The built-in types, as `cargo xtask schema` writes them.
+pub(crate) static TABLE: &str = include_str!("../data/types.txt");
+
 impl Schemas {
     /// The types of all built-in kinds; read on first use.
     pub fn builtin() -> &'static Self {
         static BUILTIN: OnceLock<Schemas> = OnceLock::new();
-        BUILTIN.get_or_init(|| crate::table::parse(include_str!("../data/types.txt")))
+        BUILTIN.get_or_init(|| crate::table::parse(TABLE))
     }
 
     /// An arena without types.

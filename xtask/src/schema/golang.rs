@@ -1,6 +1,6 @@
 //! Reads the type declarations of a Go package: as much of Go as API packages use, line by line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
@@ -15,6 +15,8 @@ pub(super) struct Package {
     pub(super) types: BTreeMap<String, Declaration>,
     /// String constants.
     pub(super) constants: BTreeMap<String, String>,
+    /// The values of those that have a type, by its name.
+    pub(super) values: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// A type declaration.
@@ -99,8 +101,13 @@ fn read(source: &str, package: &mut Package) {
             let declaration = Declaration { markers: std::mem::take(&mut markers), body, imports: imports.clone() };
             package.types.insert(name.to_owned(), declaration);
         } else if let Some((left, right)) = line.split_once(" = \"") {
-            let name = left.trim().trim_start_matches("const ").split(' ').next().unwrap_or_default();
-            package.constants.insert(name.to_owned(), right.split('"').next().unwrap_or_default().to_owned());
+            let mut words = left.trim().trim_start_matches("const ").split_whitespace();
+            let (name, ty) = (words.next().unwrap_or_default(), words.next());
+            let value = right.split('"').next().unwrap_or_default().to_owned();
+            if let Some(ty) = ty {
+                package.values.entry(ty.to_owned()).or_default().insert(value.clone());
+            }
+            package.constants.insert(name.to_owned(), value);
         } else if line.starts_with("func ") {
             markers.clear();
         }

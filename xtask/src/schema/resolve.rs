@@ -92,6 +92,9 @@ impl Resolver<'_> {
             let default = self.default(row, path)?;
             let line = format!("F\t{}\t{expression}\t{}\t{number}\t{default}\t{}", row.name, row.flags, row.patch);
             writeln!(out, "{}", line.trim_end())?;
+            if let Some(values) = self.enumeration(&row.ty, path, &imports) {
+                writeln!(out, "E\t{values}")?;
+            }
         }
         Ok(())
     }
@@ -103,6 +106,20 @@ impl Resolver<'_> {
         };
         let constant = self.packages[path].constants.get(name).with_context(|| format!("no constant {name}"))?;
         Ok(format!("{constant:?}"))
+    }
+
+    /// The values of a field's type, or of its items', where they are all that there are.
+    fn enumeration(&self, ty: &str, path: &str, imports: &BTreeMap<String, String>) -> Option<String> {
+        let ty = ty.strip_prefix("map[").and_then(|rest| rest.split_once(']')).map_or(ty, |(_, value)| value);
+        let ty = ty.trim_start_matches(['*', '[', ']']);
+        let (path, name) = match ty.split_once('.') {
+            None => (path, ty),
+            Some((alias, name)) => (imports.get(alias)?.as_str(), name),
+        };
+        let package = self.packages.get(path)?;
+        let declaration = package.types.get(name)?;
+        let values = package.values.get(name).filter(|_| has(&declaration.markers, "enum"))?;
+        Some(values.iter().map(String::as_str).collect::<Vec<_>>().join(","))
     }
 
     /// The type of a field in the table's notation.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use kinds::Resource;
 use meta::Gvk;
-use schema::{Any, Field, List, ListKind, Scalar, SchemaOrKind, Schemas, Struct, Type, TypeId};
+use schema::{Any, Enumerations, Field, List, ListKind, Scalar, SchemaOrKind, Schemas, Struct, Type, TypeId};
 use serde_json::{Map, Value, json};
 
 use super::custom;
@@ -22,6 +22,7 @@ const APIEXTENSIONS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensio
 pub(super) struct Definitions {
     dialect: Dialect,
     words: Descriptions,
+    values: Enumerations,
     done: Map<String, Value>,
     wanted: Vec<TypeId>,
     seen: BTreeSet<TypeId>,
@@ -29,7 +30,14 @@ pub(super) struct Definitions {
 
 impl Definitions {
     pub(super) fn new(dialect: Dialect) -> Self {
-        Self { dialect, words: Descriptions::read(), done: Map::new(), wanted: Vec::new(), seen: BTreeSet::new() }
+        Self {
+            dialect,
+            words: Descriptions::read(),
+            values: Enumerations::builtin(),
+            done: Map::new(),
+            wanted: Vec::new(),
+            seen: BTreeSet::new(),
+        }
     }
 
     /// A reference to a resource's kind, or to the list of it.
@@ -233,13 +241,17 @@ impl Definitions {
     }
 
     fn field(&mut self, of: &str, field: &Field) -> Value {
-        let value = self.of_type(field.ty);
+        let mut value = self.of_type(field.ty);
         let general = ["apiVersion", "kind"].contains(&field.name.as_str());
         let description = self.words.of_field(of, &field.name);
         // Lists of kinds have no words of their own.
         let description = description.or_else(|| general.then(|| self.words.of_every_kind(&field.name)));
+        let mut description = description.map(str::to_owned);
+        if let Some(values) = self.values.of(of, &field.name) {
+            enumerate(&mut value, &mut description, values.collect());
+        }
         let zero = || if field.pointer { None } else { self.zero(field.ty, !field.omit_empty) };
-        let mut value = self.beside(value, description, field.default.clone().or_else(zero));
+        let mut value = self.beside(value, description.as_deref(), field.default.clone().or_else(zero));
         if let Some(patch) = &field.patch {
             let strategies = [("merge", patch.merge), ("retainKeys", patch.retain_keys)];
             let strategies: Vec<&str> =
@@ -253,6 +265,22 @@ impl Definitions {
         }
         value
     }
+}
+
+/// Tells the values of a text or of the texts in a list or map; those of a text are told in words, too.
+fn enumerate(value: &mut Value, description: &mut Option<String>, values: Vec<&str>) {
+    let inner = ["items", "additionalProperties"].into_iter().find(|name| value.get(*name).is_some());
+    if let Some(inner) = inner {
+        value[inner]["enum"] = json!(values);
+        return;
+    }
+    let mut text = description.take().map(|text| text + "\n\n").unwrap_or_default();
+    text.push_str("Possible enum values:");
+    for one in &values {
+        text.push_str(&format!("\n - `{one:?}`"));
+    }
+    *description = Some(text);
+    value["enum"] = json!(values);
 }
 
 /// Compat: documents name options and statuses without a group.
