@@ -101,6 +101,10 @@ pub(crate) fn is_on_host(pod: &Pod) -> bool {
 fn sandbox_config(shared: &Shared, pod: &Pod, uid: &str, id: &str) -> Result<SandboxConfig, String> {
     let config = &shared.config;
     let spec = pod.spec.clone().unwrap_or_default();
+    // Who asks for users of his own is not run as the node's.
+    if spec.host_users == Some(false) {
+        return Err("can't set `spec.hostUsers: false`, runtime does not support user namespaces".to_owned());
+    }
     let host = |wanted: Option<bool>| {
         if wanted == Some(true) { NamespaceMode::Host } else { NamespaceMode::Sandbox }
     };

@@ -89,9 +89,19 @@ fn raise(target: &mut Amounts, least: &Amounts) {
     }
 }
 
-/// What a pod's containers need together: all that run at once, or the hungriest moment of its start if that is more; what the pod
-/// says of itself instead; and its overhead.
+/// What a pod needs: its containers together, what the pod says of itself instead, and its overhead.
 fn total(pod: &Value, part: &str) -> Amounts {
+    let mut total = of_containers(pod, part);
+    total.extend(amounts(&pod["spec"]["resources"][part]));
+    let overhead = amounts(&pod["spec"]["overhead"]);
+    let counted = |name: &str| part == "requests" || total.contains_key(name);
+    let overhead = super::only(&overhead, counted);
+    add(&mut total, &overhead);
+    total
+}
+
+/// What a pod's containers need together: all that run at once, or the hungriest moment of its start if that is more.
+pub(crate) fn of_containers(pod: &Value, part: &str) -> Amounts {
     let status = |name: &str| {
         let list = items(pod, "/status/containerStatuses").iter();
         list.into_iter().find(|status| text(status, "/name") == name)
@@ -120,10 +130,5 @@ fn total(pod: &Value, part: &str) -> Amounts {
     }
     add(&mut total, &sidecars);
     raise(&mut total, &peak);
-    total.extend(amounts(&pod["spec"]["resources"][part]));
-    let overhead = amounts(&pod["spec"]["overhead"]);
-    let counted = |name: &str| part == "requests" || total.contains_key(name);
-    let overhead = super::only(&overhead, counted);
-    add(&mut total, &overhead);
     total
 }

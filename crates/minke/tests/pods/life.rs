@@ -282,9 +282,10 @@ pub(crate) async fn p26_resources_change_in_place(space: Namespace) -> anyhow::R
 
 pub(crate) async fn p26_a_pods_own_resources_hold(space: Namespace) -> anyhow::Result<()> {
     let mut own = pod("p", &[container("a", FOREVER), container("b", FOREVER)]);
-    own["spec"]["resources"] =
-        json!({"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"cpu": "100m", "memory": "64Mi"}});
+    // What is not asked for is asked for up to the limit.
+    own["spec"]["resources"] = json!({"limits": {"cpu": "100m", "memory": "64Mi"}});
     let running = space.start(&own).await?;
+    ensure!(running["spec"]["resources"]["requests"]["cpu"] == "100m", "{}", running["spec"]);
     ensure!(running["status"]["qosClass"] == "Guaranteed", "{}", running["status"]);
     ensure!(running["status"]["resources"]["limits"]["memory"] == "64Mi", "{}", running["status"]);
     let limit = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null || cat /sys/fs/cgroup/memory.max";

@@ -93,6 +93,12 @@ pub(crate) async fn p43_what_breaks_a_promise_does_not_run(space: Namespace) -> 
         status["phase"] == "Failed" && status["reason"] == "AppArmor" && status["message"] == text
     };
     space.until("confined", "is refused by the node", refused).await?;
+    let mut mapped = pod("mapped", &[container("a", FOREVER)]);
+    mapped["spec"]["hostUsers"] = json!(false);
+    space.create(&mapped).await?;
+    let text =
+        "Failed to create pod sandbox: can't set `spec.hostUsers: false`, runtime does not support user namespaces";
+    space.event("mapped", "FailedCreatePodSandBox", text).await?;
     let mut strict = pod("strict", &[container("a", FOREVER)]);
     strict["spec"]["securityContext"] =
         json!({"runAsUser": 1000, "supplementalGroups": [6000], "supplementalGroupsPolicy": "Strict"});

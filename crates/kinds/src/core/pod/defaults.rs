@@ -4,12 +4,33 @@ use serde_json::{Value, json};
 
 use super::CONTAINERS;
 use crate::field::{child, default, items_mut};
+use crate::quota::of_containers;
 
 /// Fills a pod.
 pub(super) fn default_pod(pod: &mut Value) {
     let spec = child(pod, "spec");
     default(spec, "enableServiceLinks", true);
     default_spec(spec);
+    default_pod_requests(pod);
+}
+
+/// Compat: a pod with limits as a whole asks for what its containers ask for, or else for its limits.
+fn default_pod_requests(pod: &mut Value) {
+    let limits = pod["spec"]["resources"]["limits"].as_object().cloned().unwrap_or_default();
+    if limits.is_empty() {
+        return;
+    }
+    let asked = of_containers(pod, "requests");
+    let requests = child(&mut pod["spec"]["resources"], "requests");
+    for name in ["cpu", "memory"] {
+        if let Some(amount) = asked.get(name) {
+            default(requests, name, amount.to_string());
+        }
+    }
+    let whole = |name: &str| matches!(name, "cpu" | "memory") || name.starts_with("hugepages-");
+    for (name, amount) in limits.into_iter().filter(|(name, _)| whole(name)) {
+        default(requests, &name, amount);
+    }
 }
 
 /// Fills the pod template of a workload.
@@ -157,6 +178,21 @@ fn default_field_refs(files: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pod_with_limits_asks_for_something() {
+        let check = |resources: Value, expected: Value| {
+            let container = json!({"name": "a", "image": "i", "resources": {"requests": {"cpu": "100m"}}});
+            let mut pod =
+                json!({"spec": {"resources": resources, "containers": [container, {"name": "b", "image": "i"}]}});
+            default_pod(&mut pod);
+            assert_eq!(pod["spec"]["resources"]["requests"], expected);
+        };
+        check(json!(null), json!(null));
+        check(json!({"requests": {"cpu": "1"}}), json!({"cpu": "1"}));
+        check(json!({"limits": {"cpu": "2", "memory": "1Gi"}}), json!({"cpu": "100m", "memory": "1Gi"}));
+        check(json!({"limits": {"cpu": "2"}, "requests": {"cpu": "1"}}), json!({"cpu": "1"}));
+    }
 
     #[test]
     fn a_minimal_pod_becomes_upstreams() {
