@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) struct Health {
     namespace: String,
     name: String,
-    /// How many endpoints this node has.
+    /// How many ready endpoints this node has.
     local: usize,
 }
 
@@ -32,8 +32,8 @@ pub(super) fn wanted<'a>(services: impl Iterator<Item = (&'a String, &'a Vec<Ser
     let mut wanted = Wanted::new();
     for (key, ports) in services {
         let Some(number) = ports.iter().find_map(|port| port.health_port) else { continue };
-        let outer = ports.iter().flat_map(|port| &port.outer).flat_map(|targets| &targets.endpoints);
-        let local: BTreeSet<Ipv4Addr> = outer.map(|(address, _)| *address).collect();
+        // Those that end serve as a last resort, but nobody is to be sent to them.
+        let local: BTreeSet<Ipv4Addr> = ports.iter().flat_map(|port| &port.local_ready).copied().collect();
         let (namespace, name) = key.split_once('/').unwrap_or_default();
         let health = Health { namespace: namespace.to_owned(), name: name.to_owned(), local: local.len() };
         wanted.insert(number, health);
@@ -116,7 +116,46 @@ fn answer(health: &Health) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::proxy::{Settings, service};
+
+    #[test]
+    fn only_ready_endpoints_of_the_node_count() {
+        let settings = Settings {
+            table: "services".to_owned(),
+            node: "one".to_owned(),
+            pods: ([10, 244, 0, 0].into(), 16),
+            services: ([10, 96, 0, 0].into(), 16),
+            external_ips: false,
+        };
+        let service = json!({
+            "metadata": {"namespace": "a", "name": "b"},
+            "spec": {
+                "type": "LoadBalancer", "clusterIP": "10.96.0.7", "externalTrafficPolicy": "Local",
+                "healthCheckNodePort": 31000, "ports": [{"port": 80, "protocol": "TCP"}],
+            },
+        });
+        let check = |endpoints: &[(&str, bool)], expected: usize| {
+            let endpoint = |(last, (node, ready)): (usize, &(&str, bool))| {
+                json!({"addresses": [format!("10.244.0.{}", last + 1)], "nodeName": node,
+                    "conditions": {"ready": ready, "serving": true, "terminating": !ready}})
+            };
+            let endpoints: Vec<_> = endpoints.iter().enumerate().map(endpoint).collect();
+            let ports = json!([{"port": 8080, "protocol": "TCP"}]);
+            let slice = json!({"addressType": "IPv4", "ports": ports, "endpoints": endpoints});
+            let ports = service::ports(&service, &[slice], "", &settings);
+            let wanted = wanted(std::iter::once((&"a/b".to_owned(), &ports)));
+            assert_eq!(wanted[&31000].local, expected, "{endpoints:?}");
+        };
+        check(&[], 0);
+        check(&[("two", true)], 0);
+        check(&[("one", true), ("one", false), ("two", true)], 1);
+        // Traffic still goes there, and yet the node asks for no more.
+        check(&[("one", false)], 0);
+        check(&[("one", false), ("two", true)], 0);
+    }
 
     #[test]
     fn a_node_without_endpoints_says_so() {

@@ -36,6 +36,8 @@ pub(crate) struct ServicePort {
     pub(crate) outer: Option<Targets>,
     /// Endpoints on this node: they may reach themselves.
     pub(crate) local: Vec<Ipv4Addr>,
+    /// Those of them that are ready.
+    pub(crate) local_ready: Vec<Ipv4Addr>,
 }
 
 /// Endpoints that take traffic.
@@ -93,10 +95,7 @@ fn one(
         let seconds = service.pointer("/spec/sessionAffinityConfig/clientIP/timeoutSeconds").and_then(Value::as_u64);
         Duration::from_secs(seconds.unwrap_or(AFFINITY))
     });
-    let mut selves: Vec<Ipv4Addr> =
-        endpoints.iter().filter(|endpoint| endpoint.local).map(|endpoint| endpoint.place.0).collect();
-    selves.sort_unstable();
-    selves.dedup();
+    let selves = endpoints.iter().filter(|endpoint| endpoint.local);
     let outer = match (outer_local, inner_local) {
         (true, _) => Some(local()),
         (false, true) => Some(all.clone()),
@@ -114,8 +113,16 @@ fn one(
         affinity,
         inner: if inner_local { local() } else { all.clone() },
         outer,
-        local: selves,
+        local: addresses(selves.clone()),
+        local_ready: addresses(selves.filter(|endpoint| endpoint.ready)),
     })
+}
+
+fn addresses<'a>(endpoints: impl Iterator<Item = &'a Endpoint<'a>>) -> Vec<Ipv4Addr> {
+    let mut all: Vec<Ipv4Addr> = endpoints.map(|endpoint| endpoint.place.0).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 fn number_of(value: &Value) -> Option<u16> {
