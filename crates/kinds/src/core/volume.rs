@@ -108,7 +108,7 @@ fn check_data_sources(spec: &Value, path: &Path) -> Errors {
     }
     let both = !spec["dataSource"].is_null() && !spec["dataSourceRef"].is_null();
     let same = |part: &&str| spec["dataSource"][*part] == spec["dataSourceRef"][*part];
-    if both && !["apiGroup", "kind", "name"].iter().all(|part| same(part)) {
+    if both && !["apiGroup", "kind", "name"].iter().all(same) {
         errors.push(Error::invalid(path, json!({}), "must match dataSourceRef"));
     }
     errors
