@@ -153,12 +153,15 @@ impl Rules for Binding {
     }
 
     fn default(&self, object: &mut Value) {
-        field::default(field::child(object, "roleRef"), "apiGroup", GROUP);
-        for subject in field::items_mut(object, "subjects") {
-            if matches!(text(subject, "/kind"), "User" | "Group") {
-                field::default(subject, "apiGroup", GROUP);
+        // Compat: an empty group is none.
+        let fill = |reference: &mut Value| {
+            if text(reference, "/apiGroup").is_empty() {
+                reference["apiGroup"] = json!(GROUP);
             }
-        }
+        };
+        fill(field::child(object, "roleRef"));
+        let named = |subject: &&mut Value| matches!(text(subject, "/kind"), "User" | "Group");
+        field::items_mut(object, "subjects").filter(named).for_each(fill);
     }
 
     fn validate(&self, object: &Value, _: &Settings) -> Errors {
@@ -210,5 +213,20 @@ impl Rules for Binding {
             subjects("Group"),
             subjects("ServiceAccount"),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_without_a_group_are_to_roles_and_users() {
+        let subjects = json!([{"kind": "User", "apiGroup": ""}, {"kind": "Group"}, {"kind": "ServiceAccount"}]);
+        let mut binding = json!({"roleRef": {"apiGroup": ""}, "subjects": subjects});
+        Binding::OF_CLUSTER.default(&mut binding);
+        assert_eq!(binding["roleRef"]["apiGroup"], GROUP);
+        let groups: Vec<&str> = items(&binding, "/subjects").iter().map(|subject| text(subject, "/apiGroup")).collect();
+        assert_eq!(groups, [GROUP, GROUP, ""]);
     }
 }
