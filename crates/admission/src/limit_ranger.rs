@@ -1,15 +1,12 @@
 //! LimitRanger: a namespace's LimitRanges give containers their defaults and their bounds.
 
-use std::collections::BTreeMap;
-
 use async_trait::async_trait;
+use kinds::quota::{Amounts, needs};
 use meta::{ApiError, Quantity};
 use registry::{Admission, Attributes, Operation, Reader, Request};
 use serde_json::{Map, Value, json};
 
 use crate::fields::{child, forbidden, items, text};
-
-type Amounts = BTreeMap<String, Quantity>;
 
 /// The plugin.
 pub(crate) struct LimitRanger;
@@ -113,7 +110,7 @@ fn check(object: &Value, limit: &Value, is_pod: bool, errors: &mut Vec<String>) 
                 bounds(kind, limit, &parts, errors);
             }
         }
-        ("Pod", true) => bounds(kind, limit, &(pod_amounts(object, "requests"), pod_amounts(object, "limits")), errors),
+        ("Pod", true) => bounds(kind, limit, &(needs(object, "requests"), needs(object, "limits")), errors),
         ("PersistentVolumeClaim", false) => {
             let requests = amounts(object, "/spec/resources/requests");
             for (name, enforced) in amounts(limit, "/min") {
@@ -181,27 +178,6 @@ fn ratio(kind: &str, name: &str, enforced: Quantity, (request, limit): Pair<'_>)
     (found > most).then(|| format!("{start}, but provided ratio is {found:.6}"))
 }
 
-/// What a pod's containers need together: all that run at once, or the largest of those that run before.
-fn pod_amounts(pod: &Value, part: &str) -> Amounts {
-    let pointer = format!("/resources/{part}");
-    let mut total = Amounts::new();
-    let is_sidecar = |container: &&Value| text(container, "/restartPolicy") == "Always";
-    let sidecars = items(pod, "/spec/initContainers").filter(is_sidecar);
-    for container in items(pod, "/spec/containers").chain(sidecars) {
-        for (name, amount) in amounts(container, &pointer) {
-            let sum = total.get(&name).map_or(amount, |own| *own + amount);
-            total.insert(name, sum);
-        }
-    }
-    for container in items(pod, "/spec/initContainers").filter(|container| !is_sidecar(container)) {
-        for (name, amount) in amounts(container, &pointer) {
-            let most = total.get(&name).map_or(amount, |own| (*own).max(amount));
-            total.insert(name, most);
-        }
-    }
-    total
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -230,5 +206,25 @@ mod tests {
             let error = outcome(&LimitRanger, &cluster, pod(resources)).await.expect_err(expected);
             assert_eq!(error, format!("pods \"p\" is forbidden: {expected}"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_pod_needs_its_sidecars_while_it_is_prepared() {
+        let limit = json!({"type": "Pod", "max": {"cpu": "2500m"}});
+        let range =
+            json!({"kind": "LimitRange", "metadata": {"name": "l", "namespace": "a"}, "spec": {"limits": [limit]}});
+        let cluster = Cluster::new([("limitranges", range)]);
+        let needs = |cpu: &str| json!({"requests": {"cpu": cpu}, "limits": {"cpu": cpu}});
+        let mut spec = json!({
+            "initContainers": [
+                {"name": "s", "restartPolicy": "Always", "resources": needs("1")}, {"name": "i", "resources": needs("2")},
+            ],
+            "containers": [{"name": "c", "resources": needs("500m")}],
+        });
+        let pod = |spec: &Value| cluster.create("pods", "a", json!({"metadata": {"name": "p"}, "spec": spec}));
+        let error = outcome(&LimitRanger, &cluster, pod(&spec)).await.expect_err("3 are more than 2.5");
+        assert_eq!(error, "pods \"p\" is forbidden: maximum cpu usage per Pod is 2500m, but limit is 3");
+        spec["resources"] = needs("2");
+        outcome(&LimitRanger, &cluster, pod(&spec)).await.expect("the pod as a whole takes less");
     }
 }

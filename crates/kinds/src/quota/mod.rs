@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::field::{fields, text};
 
+pub use pod::needs;
 pub(crate) use pod::of_containers;
 pub use usage::covers;
 

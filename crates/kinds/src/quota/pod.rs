@@ -89,10 +89,16 @@ fn raise(target: &mut Amounts, least: &Amounts) {
     }
 }
 
-/// What a pod needs: its containers together, what the pod says of itself instead, and its overhead.
+/// The `requests` or `limits` of a pod: its containers together, and what the pod says of itself instead.
+pub fn needs(pod: &Value, part: &str) -> Amounts {
+    let mut needs = of_containers(pod, part);
+    needs.extend(amounts(&pod["spec"]["resources"][part]));
+    needs
+}
+
+/// What a pod needs, its overhead included.
 fn total(pod: &Value, part: &str) -> Amounts {
-    let mut total = of_containers(pod, part);
-    total.extend(amounts(&pod["spec"]["resources"][part]));
+    let mut total = needs(pod, part);
     let overhead = amounts(&pod["spec"]["overhead"]);
     let counted = |name: &str| part == "requests" || total.contains_key(name);
     let overhead = super::only(&overhead, counted);
