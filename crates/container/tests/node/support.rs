@@ -16,7 +16,7 @@ use container::{
 use futures::FutureExt;
 
 /// How long anything may take before a test gives up on it.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(90);
 
 /// Everything of one test.
 pub(crate) struct Node {
@@ -115,10 +115,11 @@ impl Node {
         self.folder.path().join("logs").join(id).join("0.log")
     }
 
-    /// The text that a container wrote, without stamps and stream names.
+    /// The text that a container wrote, without stamps and stream names; of a line that is still being written, nothing.
     pub(crate) fn log(&self, id: &str) -> String {
         let text = fs::read_to_string(self.log_path(id)).expect("a log");
-        text.lines().map(|line| format!("{}\n", line.splitn(4, ' ').nth(3).expect("four fields"))).collect()
+        let written = text.rfind('\n').map_or("", |end| &text[..=end]);
+        written.lines().map(|line| format!("{}\n", line.splitn(4, ' ').nth(3).expect("four fields"))).collect()
     }
 
     pub(crate) fn raw_log(&self, id: &str) -> String {
