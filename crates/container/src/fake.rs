@@ -55,6 +55,7 @@ struct State {
     next_pid: u32,
     tick: u64,
     ignores_term: bool,
+    loses_next: bool,
 }
 
 impl Default for Fake {
@@ -116,6 +117,11 @@ impl Fake {
         }
         self.send(Event::SandboxLost { sandbox_id: sandbox_id.to_owned() });
         Ok(())
+    }
+
+    /// The next sandbox loses its shim as soon as it is made.
+    pub fn lose_next(&self) {
+        self.lock().loses_next = true;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -186,6 +192,11 @@ impl Runtime for Fake {
         let status =
             SandboxStatus { config, sandbox: sandbox.clone(), state: SandboxState::Ready, containers: Vec::new() };
         state.sandboxes.insert(sandbox.id.clone(), status);
+        let lost = std::mem::take(&mut state.loses_next);
+        drop(state);
+        if lost {
+            self.lose(&sandbox.id)?;
+        }
         Ok(sandbox)
     }
 

@@ -82,6 +82,8 @@ pub(crate) struct Actor {
     pub(crate) tracks: BTreeMap<String, Track>,
     pub(crate) sandbox: Option<Sandboxed>,
     pub(crate) sandbox_attempt: u32,
+    /// The last sandbox that was lost and is not, or not yet, the current one.
+    pub(crate) lost: Option<String>,
     pub(crate) volumes: MountedVolumes,
     /// Failures in a row of volumes or the sandbox.
     pub(crate) failures: u32,
@@ -121,6 +123,7 @@ impl Actor {
             tracks: BTreeMap::new(),
             sandbox: None,
             sandbox_attempt: 0,
+            lost: None,
             volumes: MountedVolumes::new(),
             failures: 0,
             ends: None,
@@ -243,6 +246,7 @@ impl Actor {
 
     fn run_sandbox(&mut self) {
         self.observed.sandbox = SandboxPhase::Busy;
+        self.lost = None;
         let lost = self.sandbox.take().map(|sandbox| sandbox.id);
         if lost.is_some() {
             self.events.normal("SandboxChanged", "Pod sandbox changed, it will be killed and re-created.");

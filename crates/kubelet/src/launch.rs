@@ -61,6 +61,8 @@ pub(crate) enum Refusal {
     Waiting(String, String),
     /// It was made, and its program could not be executed.
     Dead(Box<Launched>, String),
+    /// This sandbox of it has lost its shim; the container is not to blame.
+    Lost(String),
 }
 
 /// Pulls the image, makes the container and starts it.
@@ -100,6 +102,10 @@ pub(crate) async fn launch(launch: Launch, cancel: CancellationToken) -> Result<
         events.container_normal(*role, &container.name, "Started", "Container started");
         return Ok(launched);
     };
+    use container::Error::{ContainerNotFound, Lost, SandboxNotFound};
+    if matches!(error, Lost(_) | SandboxNotFound(_) | ContainerNotFound(_)) {
+        return Err(Refusal::Lost(launch.sandbox_id));
+    }
     let text = error_text(&error);
     events.container_warning(*role, &container.name, "Failed", format!("Error: {text}"));
     if let Err(error) = runtime.remove_container(&id).await {

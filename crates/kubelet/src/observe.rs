@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use container::{ContainerState, Event, Exit, ExitStatus};
+use container::{ContainerState, Event, Exit, ExitStatus, SandboxState};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use meta::Object;
@@ -85,6 +85,14 @@ impl Actor {
             {
                 self.take_exit(&id, exit);
             }
+        }
+        let ours = self.sandbox.as_ref().filter(|_| self.observed.sandbox == SandboxPhase::Ready);
+        let lost = ours.map(|ours| ours.id.clone()).filter(|id| {
+            let mut all = self.shared.config.runtime.list().into_iter();
+            all.any(|one| one.sandbox.id == *id && one.state == SandboxState::NotReady)
+        });
+        if let Some(id) = lost {
+            self.take_loss(&id);
         }
     }
 
@@ -177,6 +185,8 @@ impl Actor {
 
     fn take_loss(&mut self, sandbox_id: &str) {
         if self.sandbox.as_ref().is_none_or(|sandbox| sandbox.id != sandbox_id) {
+            // Perhaps the one that is being made: whoever makes it has not told yet.
+            self.lost = Some(sandbox_id.to_owned());
             return;
         }
         let names: Vec<_> = self.tracks.keys().cloned().collect();
@@ -285,6 +295,9 @@ impl Actor {
                 self.observed.sandbox = SandboxPhase::Ready;
                 self.failures = 0;
                 self.begin_again();
+                if let Some(lost) = self.lost.take() {
+                    self.take_loss(&lost);
+                }
             }
             Done::Sandbox(Err(error)) => {
                 self.events.warning("FailedCreatePodSandBox", format!("Failed to create pod sandbox: {error}"));
@@ -360,16 +373,19 @@ impl Actor {
         let seen = self.observed.containers.entry(name.to_owned()).or_default();
         let facts = self.facts.containers.entry(name.to_owned()).or_default();
         let track = self.tracks.entry(name.to_owned()).or_default();
+        let before = match facts.current.as_ref().map(|record| record.state) {
+            Some(ContainerState::Exited(exit)) => {
+                Phase::Exited { code: exit.status.code, finished_at: timestamp(exit.finished_at) }
+            }
+            _ => Phase::Absent,
+        };
         match refusal {
+            Refusal::Lost(sandbox) => {
+                seen.phase = before;
+                self.take_loss(&sandbox);
+            }
             Refusal::Waiting(reason, message) => {
-                let before = facts.current.as_ref().and_then(|record| match record.state {
-                    ContainerState::Exited(exit) => Some(exit),
-                    ContainerState::Created | ContainerState::Running { .. } => None,
-                });
-                seen.phase = before.map_or(Phase::Absent, |exit| Phase::Exited {
-                    code: exit.status.code,
-                    finished_at: timestamp(exit.finished_at),
-                });
+                seen.phase = before;
                 seen.failed_start = Some(now);
                 if reason == "ErrImagePull" {
                     track.pull_error = Some(message.clone());

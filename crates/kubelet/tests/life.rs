@@ -226,6 +226,16 @@ async fn a_lost_sandbox_is_made_anew() {
     kubelet.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sandbox_that_is_lost_while_it_is_made_is_made_again() {
+    let node = Node::new(Fake::new()).await;
+    let kubelet = node.start().await;
+    node.runtime.lose_next();
+    node.pod("p", json!({"containers": [container()]}));
+    node.expect("p", "/status/phase", json!("Running")).await;
+    kubelet.stop().await;
+}
+
 /// A client's time, in seconds since 1970.
 #[derive(Debug)]
 struct At(u64);

@@ -21,14 +21,23 @@ type Key = (String, String, String);
 #[derive(Clone)]
 pub(crate) struct Api(Arc<Inner>);
 
+/// The resource, what happened and to what.
+type Change = (String, WatchKind, Arc<Object>);
+
 struct Inner {
     state: Mutex<(u64, BTreeMap<Key, Value>)>,
-    changes: broadcast::Sender<(String, WatchKind, Arc<Object>)>,
+    /// All changes until now.
+    history: Mutex<Vec<Change>>,
+    changes: broadcast::Sender<Change>,
 }
 
 impl Default for Api {
     fn default() -> Self {
-        Self(Arc::new(Inner { state: Mutex::default(), changes: broadcast::Sender::new(1024) }))
+        Self(Arc::new(Inner {
+            state: Mutex::default(),
+            history: Mutex::default(),
+            changes: broadcast::Sender::new(1024),
+        }))
     }
 }
 
@@ -65,7 +74,10 @@ impl Api {
             state.1.insert(key.clone(), value.clone());
         }
         let object = Arc::new(Object::from_value(&value).unwrap());
-        let _ = self.0.changes.send((key.0, kind, Arc::clone(&object)));
+        let change = (key.0, kind, Arc::clone(&object));
+        let mut history = self.0.history.lock().unwrap();
+        history.push(change.clone());
+        let _ = self.0.changes.send(change);
         object
     }
 
@@ -112,7 +124,7 @@ impl Api {
                 let _ = changes.recv().await;
             }
         };
-        match tokio::time::timeout(Duration::from_secs(10), wait).await {
+        match tokio::time::timeout(Duration::from_secs(60), wait).await {
             Ok(object) => object,
             Err(_) => panic!("waiting for {what}; it is {:#}", self.get(resource, namespace, name)),
         }
@@ -189,12 +201,15 @@ impl Transport for Api {
     async fn watch(&self, path: &ResourcePath, options: WatchOptions) -> Result<WatchStream, ApiError> {
         let Gvr { resource, .. } = path.gvr.clone();
         let since: u64 = options.resource_version.parse().unwrap_or(0);
-        let changes = self.0.changes.subscribe();
+        let (before, changes) = {
+            let history = self.0.history.lock().unwrap();
+            (history.clone(), self.0.changes.subscribe())
+        };
         let stream = futures::stream::unfold(changes, |mut changes| async {
             let change = changes.recv().await.ok()?;
             Some((change, changes))
         });
-        let stream = stream.filter_map(move |(of, kind, object)| {
+        let stream = futures::stream::iter(before).chain(stream).filter_map(move |(of, kind, object)| {
             let wanted = of == resource && object.revision > since;
             async move { wanted.then_some(Ok(WatchEvent { kind, object })) }
         });

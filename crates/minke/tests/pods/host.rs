@@ -86,6 +86,40 @@ pub(crate) async fn p03_containers_share_ipc(space: Namespace) -> anyhow::Result
     Ok(())
 }
 
+pub(crate) async fn p04_namespaces_are_shared_as_asked(space: Namespace) -> anyhow::Result<()> {
+    let pair = |name: &str| pod(name, &[container("a", FOREVER), container("b", "exec sleep 123456")]);
+    let mut shared = pair("shared");
+    shared["spec"]["shareProcessNamespace"] = json!(true);
+    space.start(&shared).await?;
+    space.start(&pair("apart")).await?;
+    let sleeper = "pgrep -f 'sleep 12345[6]'";
+    ensure!(!space.exec("shared", "a", sleeper).await?.trim().is_empty(), "the neighbour's process");
+    ensure!(space.exec("apart", "a", sleeper).await.is_err(), "hidden by default");
+    let signalled = space.exec("shared", "a", &format!("kill -9 $({sleeper})")).await;
+    signalled.context("signal the neighbour")?;
+    space.until("shared", "the neighbour starts anew", |pod| restarts(pod, "b") == 1).await?;
+
+    let mut host = pod("host", &[container("a", FOREVER)]);
+    for field in ["hostNetwork", "hostPID", "hostIPC"] {
+        host["spec"][field] = json!(true);
+    }
+    let seen = space.start(&host).await?;
+    ensure!(seen["status"]["podIP"] == seen["status"]["hostIP"], "the node's address: {}", seen["status"]);
+    for namespace in ["net", "pid", "ipc"] {
+        let node = std::fs::read_link(format!("/proc/thread-self/ns/{namespace}"))?;
+        let inside = format!("readlink /proc/self/ns/{namespace}");
+        ensure!(space.exec("host", "a", &inside).await?.trim() == node.to_string_lossy(), "the node's {namespace}");
+        ensure!(space.exec("apart", "a", &inside).await?.trim() != node.to_string_lossy(), "a {namespace} of its own");
+    }
+    Ok(())
+}
+
+/// How often a container was started again.
+fn restarts(pod: &Value, container: &str) -> u64 {
+    let statuses = pod["status"]["containerStatuses"].as_array().into_iter().flatten();
+    statuses.filter(|one| one["name"] == container).filter_map(|one| one["restartCount"].as_u64()).sum()
+}
+
 pub(crate) async fn p05_containers_are_isolated(space: Namespace) -> anyhow::Result<()> {
     let mut strict = container("strict", FOREVER);
     strict["securityContext"] = json!({

@@ -24,6 +24,7 @@ fn main() -> anyhow::Result<ExitCode> {
         .test("p01_scheduling_is_all_or_nothing", host::p01_scheduling_is_all_or_nothing)
         .test("p02_containers_share_the_network", host::p02_containers_share_the_network)
         .test("p03_containers_share_ipc", host::p03_containers_share_ipc)
+        .test("p04_namespaces_are_shared_as_asked", host::p04_namespaces_are_shared_as_asked)
         .test("p05_containers_are_isolated", host::p05_containers_are_isolated)
         .test("p06_the_hostname_is_the_pods_name", host::p06_the_hostname_is_the_pods_name)
         .test("p07_volume_outlives_container_restart", host::p07_volume_outlives_container_restart)

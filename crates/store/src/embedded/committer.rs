@@ -4,18 +4,17 @@
 //! in one transaction, sync, publish, acknowledge. If the transaction fails nothing of it happened, everybody in it is
 //! told, and the store goes on.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-use super::Shared;
 use super::checkpoint::{self, Checkpointer, Need};
 use super::index::{Index, Millis, RowId, Slot};
 use super::queue::{PendingCommit, PendingCompaction};
 use super::table::{Sync, Table};
+use super::{Held, Shared};
 use crate::{Batch, Change, Commit, CommitError, Durability, Entry, Key, Op, Revision, StoreError, WallClock};
 
 /// Revisions are reserved on disk in blocks of so many.
@@ -46,7 +45,7 @@ pub(super) struct Committer {
     /// Pages that the log kept when readers were in the way of emptying it.
     pub(super) log_kept: i32,
     /// Held while the store is open.
-    pub(super) lock: File,
+    pub(super) lock: Held,
 }
 
 impl Committer {

@@ -89,11 +89,11 @@ impl Embedded {
             File::options().create(true).truncate(false).write(true).mode(0o600).open(folder.join(name)).map_err(io)
         };
         let lock = private("lock")?;
-        match lock.try_lock() {
-            Ok(()) => {}
+        let lock = match lock.try_lock() {
+            Ok(()) => Held(lock),
             Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
             Err(TryLockError::Error(source)) => return Err(io(source)),
-        }
+        };
         // SQLite gives its other files the permissions of this one.
         drop(private("state.db")?);
         let file = folder.join("state.db");
@@ -127,6 +127,18 @@ impl Embedded {
         };
         let thread = std::thread::Builder::new().name("store".to_owned()).spawn(|| committer.run()).map_err(io)?;
         Ok(Self { shared, committer: Mutex::new(Some(thread)) })
+    }
+}
+
+/// The lock of a folder, which keeps others out. It is let go of by name: a process that is just being started has the file open
+/// too, until it runs its own program.
+struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.unlock() {
+            tracing::error!(%error, "unlock the store's folder");
+        }
     }
 }
 
