@@ -92,7 +92,7 @@ impl Node {
 
     async fn start(&self) -> Kubelet {
         let kubelet = Kubelet::start(self.config.clone()).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(10), kubelet.ready()).await.expect("the node gets ready");
+        tokio::time::timeout(Duration::from_secs(60), kubelet.ready()).await.expect("the node gets ready");
         kubelet
     }
 
@@ -181,7 +181,7 @@ async fn a_restart_disturbs_nothing_and_loses_nothing() {
     let unstarted = ContainerConfig { id: "unstarted".to_owned(), ..sandbox.containers[0].config.clone() };
     node.runtime.create_container(unstarted).await.expect("a container");
     let kubelet = node.start().await;
-    tokio::time::timeout(Duration::from_secs(10), async {
+    tokio::time::timeout(Duration::from_secs(60), async {
         // The runtime tells of ends, not of what is removed after them.
         let mut looks = tokio::time::interval(Duration::from_millis(5));
         while node.runtime.list().len() > 1 {

@@ -129,7 +129,7 @@ async fn a_pod_with_processes() {
     let api = Api::default();
     let (config, shims) = configure(folder.path(), &api).await;
     let kubelet = Kubelet::start(config.clone()).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(10), kubelet.ready()).await.expect("the node gets ready");
+    tokio::time::timeout(Duration::from_secs(60), kubelet.ready()).await.expect("the node gets ready");
     api.put("pods", "default", "web", json!({"kind": "Pod", "apiVersion": "v1", "spec": web()}));
     let ready = |pod: &Value| pod.pointer("/status/conditions/2/status") == Some(&json!("True"));
     let pod = api.wait("pods", "default", "web", "a ready pod", ready).await;

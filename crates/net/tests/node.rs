@@ -80,7 +80,7 @@ async fn attached_namespaces_reach_each_other_and_the_node() {
         (&node, Ipv4Addr::LOCALHOST, 8081),
     ];
     for (from, address, port) in ways {
-        let connected = tokio::time::timeout(Duration::from_secs(5), from.connect((address, port).into())).await;
+        let connected = tokio::time::timeout(Duration::from_secs(30), from.connect((address, port).into())).await;
         connected.unwrap_or_else(|_| panic!("no way to {address}:{port}")).expect("connect to a published port");
         listener.accept().await.expect("accept");
     }
@@ -90,7 +90,7 @@ async fn attached_namespaces_reach_each_other_and_the_node() {
     let server = inside.bind_udp(SocketAddr::new(first.into(), 53)).await.expect("bind");
     let client = two.bind_udp(SocketAddr::new(second.into(), 0)).await.expect("bind");
     client.send_to(b"x", (network.gateway(), 5353)).await.expect("send");
-    let received = tokio::time::timeout(Duration::from_secs(5), server.recv_from(&mut [0; 8])).await;
+    let received = tokio::time::timeout(Duration::from_secs(30), server.recv_from(&mut [0; 8])).await;
     assert_eq!(received.expect("in time").expect("receive").1.ip(), second);
     let flows = Flows::of(&node).await.expect("open the table of flows");
     let find = || {
@@ -114,7 +114,7 @@ async fn attached_namespaces_reach_each_other_and_the_node() {
     assert_eq!(network.attach("three", &three.path()).await.expect("attach"), first);
     let inside = Namespace::open(&three.path()).expect("the third namespace");
     let _listener = inside.listen(SocketAddr::new(first.into(), 80)).await.expect("listen");
-    let connected = tokio::time::timeout(Duration::from_secs(5), node.connect((first, 80).into())).await;
+    let connected = tokio::time::timeout(Duration::from_secs(30), node.connect((first, 80).into())).await;
     connected.expect("an address's new owner is reached").expect("connect");
     network.detach("three").await.expect("detach");
     network.detach("two").await.expect("detach");

@@ -63,7 +63,7 @@ impl Api {
                 let _ = changes.recv().await;
             }
         };
-        let done = tokio::time::timeout(Duration::from_secs(3), wait).await.is_ok();
+        let done = tokio::time::timeout(Duration::from_secs(60), wait).await.is_ok();
         assert!(done, "{what}: {} of {count}", self.count(resource, &wanted));
     }
 }

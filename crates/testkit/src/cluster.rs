@@ -22,6 +22,9 @@ pub struct Cluster {
     ended: bool,
 }
 
+/// So many lines of a log are shown of a cluster whose test failed.
+const LAST_WORDS: usize = 100;
+
 impl Cluster {
     /// A namespace and a folder for a cluster of this program; nothing runs yet.
     pub fn prepare(minke: &Path) -> anyhow::Result<Self> {
@@ -153,11 +156,14 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    /// A test that failed leaves nothing running either.
+    /// A test that failed leaves nothing running either, but what the daemon said last.
     fn drop(&mut self) {
         if self.ended {
             return;
         }
+        let log = std::fs::read_to_string(self.data().join("minke.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        eprintln!("the daemon's last words:\n{}", lines[lines.len().saturating_sub(LAST_WORDS)..].join("\n"));
         let down = self.minke(&["down", "--purge"]);
         let removed = succeed(Command::new("ip").args(["netns", "del", &self.network]));
         if let Err(error) = down.map(drop).and(removed) {

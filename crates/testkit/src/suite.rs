@@ -62,12 +62,14 @@ impl Suite {
             eprintln!("a test still holds the cluster");
             return ExitCode::FAILURE;
         };
+        if conclusion.has_failed() {
+            return ExitCode::FAILURE;
+        }
         match cluster.end() {
             Err(error) => {
                 eprintln!("the cluster's end: {error:#}");
                 ExitCode::FAILURE
             }
-            Ok(()) if conclusion.has_failed() => ExitCode::FAILURE,
             Ok(()) => ExitCode::SUCCESS,
         }
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -69,9 +69,8 @@ impl Shims {
                 // It may be gone already; either way nothing of it shall stay.
                 let _ = child.kill();
                 let _ = child.wait();
-                let log = fs::read_to_string(folder.join(records::SHIM_LOG)).unwrap_or_default();
-                return Err(match (e, log.trim().lines().last()) {
-                    (Error::Lost(_), Some(line)) => Error::Container(line.to_owned()),
+                return Err(match (e, last_words(folder)) {
+                    (Error::Lost(_), Some(line)) => Error::Container(line),
                     (e, _) => e,
                 });
             }
@@ -87,12 +86,19 @@ impl Shims {
     pub(super) fn watch_shim(&self, id: String, handle: OwnedFd) {
         let table = Arc::clone(&self.table);
         let group = table.with(&id, |entry| self.group(&entry.record.config.cgroup_parent));
+        let folder = self.sandbox_folder(&id);
         tokio::spawn(async move {
-            if let Err(e) = ended(handle).await {
-                tracing::error!(sandbox = id, error = %e, "a shim cannot be watched");
-                return;
+            let status = match ended(handle).await {
+                Ok(status) => status,
+                Err(e) => {
+                    tracing::error!(sandbox = id, error = %e, "a shim cannot be watched");
+                    return;
+                }
+            };
+            if after_shim(&table, &id, group).await {
+                let said = last_words(&folder);
+                tracing::warn!(sandbox = id, ?status, said, "the shim died: its containers were killed");
             }
-            after_shim(&table, &id, group).await;
         });
     }
 
@@ -146,16 +152,20 @@ impl Shims {
     }
 }
 
-/// What follows from the end of a shim, expected or not.
-pub(super) async fn after_shim(table: &Table, id: &str, group: Result<Cgroup>) {
+/// The last line that the shim of a folder wrote about itself.
+fn last_words(folder: &Path) -> Option<String> {
+    let log = fs::read_to_string(folder.join(records::SHIM_LOG)).ok()?;
+    log.trim().lines().last().map(str::to_owned)
+}
+
+/// What follows from the end of a shim; gives whether nobody had asked for it.
+pub(super) async fn after_shim(table: &Table, id: &str, group: Result<Cgroup>) -> bool {
     if let Ok(group) = group
         && let Err(e) = blocking(move || group.kill()).await
     {
         tracing::warn!(sandbox = id, error = %e, "processes of a lost sandbox go on");
     }
-    if table.shim_gone(id) {
-        tracing::warn!(sandbox = id, "the shim died: its containers were killed");
-    }
+    table.shim_gone(id)
 }
 
 /// Leaves nothing of a sandbox.
@@ -173,12 +183,11 @@ pub(super) fn open_pid(pid: u32) -> Result<OwnedFd> {
 }
 
 /// Waits until a process has ended; takes its status if it is our child.
-async fn ended(handle: OwnedFd) -> std::io::Result<()> {
+async fn ended(handle: OwnedFd) -> std::io::Result<Option<WaitIdStatus>> {
     // SAFETY: an OwnedFd stays the same open descriptor until it is dropped.
     let handle = unsafe { AsyncFd::register_with_interest(handle, Interest::READABLE) }?;
     handle.readable().await?.retain_ready();
     use std::os::fd::AsFd;
     // A shim of an earlier daemon is not our child.
-    let _ = waitid(WaitId::PidFd(handle.get_ref().as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG);
-    Ok(())
+    Ok(waitid(WaitId::PidFd(handle.get_ref().as_fd()), WaitIdOptions::EXITED | WaitIdOptions::NOHANG).unwrap_or(None))
 }

@@ -87,17 +87,15 @@ pub(crate) async fn p03_containers_share_ipc(space: Namespace) -> anyhow::Result
 }
 
 pub(crate) async fn p04_namespaces_are_shared_as_asked(space: Namespace) -> anyhow::Result<()> {
-    let pair = |name: &str| pod(name, &[container("a", FOREVER), container("b", "exec sleep 123456")]);
+    let pair = |name: &str| pod(name, &[container("a", FOREVER), container("b", "exec httpd -f -p 8080 -h /")]);
     let mut shared = pair("shared");
     shared["spec"]["shareProcessNamespace"] = json!(true);
     space.start(&shared).await?;
     space.start(&pair("apart")).await?;
-    let sleeper = "pgrep -f 'sleep 12345[6]'";
-    ensure!(!space.exec("shared", "a", sleeper).await?.trim().is_empty(), "the neighbour's process");
-    ensure!(space.exec("apart", "a", sleeper).await.is_err(), "hidden by default");
-    let signalled = space.exec("shared", "a", &format!("kill -9 $({sleeper})")).await;
-    signalled.context("signal the neighbour")?;
+    let kill = "busybox killall -9 httpd";
+    space.exec("shared", "a", kill).await.context("the neighbour's process")?;
     space.until("shared", "the neighbour starts anew", |pod| restarts(pod, "b") == 1).await?;
+    ensure!(space.exec("apart", "a", kill).await.is_err(), "hidden by default");
 
     let mut host = pod("host", &[container("a", FOREVER)]);
     for field in ["hostNetwork", "hostPID", "hostIPC"] {

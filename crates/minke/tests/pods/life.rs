@@ -32,7 +32,11 @@ pub(crate) async fn p11_init_containers_and_sidecars_start_in_order(space: Names
     pod["spec"]["initContainers"] = json!(containers[..3]);
     pod["spec"]["containers"] = json!(containers[3..]);
     let running = space.start(&pod).await?;
-    ensure!(outbox.read() == "first\nsidecar\nsecond\nmain\n", "{}", outbox.read());
+    eventually("all have written, in order", async || match outbox.read() {
+        text if text == "first\nsidecar\nsecond\nmain\n" => Ok(()),
+        text => Err(text),
+    })
+    .await?;
     let statuses = &running["status"]["initContainerStatuses"];
     ensure!(statuses[0]["state"]["terminated"]["reason"] == "Completed" && statuses[0]["ready"] == true, "{statuses}");
     ensure!(statuses[1]["state"]["running"].is_object() && statuses[1]["started"] == true, "{statuses}");
