@@ -43,7 +43,9 @@ pub(crate) async fn run(shared: Arc<Shared>, mut orders: mpsc::Receiver<(String,
     let mut changes = informer.subscribe();
     let mut dispatcher =
         Dispatcher { shared, informer, actors: BTreeMap::new(), tasks: JoinSet::new(), owners: BTreeMap::new() };
-    for object in dispatcher.informer.list() {
+    let there = dispatcher.informer.list();
+    dispatcher.shared.pods.expect(there.iter().map(|object| object.metadata.uid.clone()).collect());
+    for object in there {
         let known = found.remove(&object.metadata.uid);
         dispatcher.spawn(object, known);
     }
@@ -123,6 +125,7 @@ impl Dispatcher {
             Ok(pod) => pod,
             Err(error) => {
                 tracing::error!(pod = %object.metadata.key(), %error, "read a pod");
+                self.shared.pods.remove(&uid);
                 return;
             }
         };

@@ -1,14 +1,14 @@
 //! The directory of the node's pods: what the kubelet's HTTPS API looks containers up in. Written by the actors, read by
 //! everybody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use container::ContainerState;
 use k8s_openapi::api::core::v1::Pod;
 use meta::Object;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::resize::ByContainer;
 
@@ -61,6 +61,8 @@ pub struct Pods(Arc<Inner>);
 struct Inner {
     pods: RwLock<BTreeMap<String, Arc<PodHandle>>>,
     freed: Notify,
+    /// The pods that the node had when the kubelet started and that are not in the directory yet. Nothing while nobody knows.
+    missing: watch::Sender<Option<BTreeSet<String>>>,
 }
 
 impl Pods {
@@ -82,12 +84,31 @@ impl Pods {
         self.0.pods.read().expect("no holder of this lock can panic").values().cloned().collect()
     }
 
+    /// These pods were there before the kubelet was.
+    pub(crate) fn expect(&self, uids: BTreeSet<String>) {
+        self.0.missing.send_replace(Some(uids));
+    }
+
+    /// Returns when the directory has every pod that was there before the kubelet was.
+    pub(crate) async fn complete(&self) {
+        let complete = |missing: &Option<BTreeSet<String>>| missing.as_ref().is_some_and(BTreeSet::is_empty);
+        // The sender lives as long as this directory.
+        let _ = self.0.missing.subscribe().wait_for(complete).await;
+    }
+
+    fn found(&self, uid: &str) {
+        self.0.missing.send_if_modified(|missing| missing.as_mut().is_some_and(|missing| missing.remove(uid)));
+    }
+
     pub(crate) fn set(&self, pod: PodHandle) {
-        self.0.pods.write().expect("no holder of this lock can panic").insert(pod.uid.clone(), Arc::new(pod));
+        let uid = pod.uid.clone();
+        self.0.pods.write().expect("no holder of this lock can panic").insert(uid.clone(), Arc::new(pod));
+        self.found(&uid);
     }
 
     pub(crate) fn remove(&self, uid: &str) {
         self.0.pods.write().expect("no holder of this lock can panic").remove(uid);
+        self.found(uid);
         self.tell_freed();
     }
 
@@ -99,5 +120,33 @@ impl Pods {
     /// Returns when resources of the node are given back, from now on.
     pub(crate) async fn freed(&self) {
         self.0.freed.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn the_directory_is_complete_once_every_pod_was_found_or_is_over() {
+        let pods = Pods::default();
+        let check = |expected: bool, why: &str| assert_eq!(pods.complete().now_or_never().is_some(), expected, "{why}");
+        check(false, "nobody knows what to look for");
+        pods.expect(["a", "b"].map(str::to_owned).into());
+        check(false, "none was found");
+        pods.set(PodHandle {
+            uid: "a".to_owned(),
+            object: Arc::new(Object::from_value(&serde_json::json!({"metadata": {"uid": "a"}})).unwrap()),
+            pod: Arc::default(),
+            sandbox_id: None,
+            netns: None,
+            granted: ByContainer::default(),
+            containers: BTreeMap::new(),
+        });
+        check(false, "one was found");
+        pods.remove("b");
+        check(true, "the other one is over");
     }
 }

@@ -108,6 +108,10 @@ async fn admit(shared: &Arc<Shared>, peer: &Peer, request: Request<Incoming>) ->
 async fn answer(shared: &Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
     let path = request.uri().path().to_owned();
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if let ["containerLogs" | "exec" | "attach" | "portForward", ..] = parts.as_slice() {
+        // After a restart of the kubelet its pods are found one by one: none of them is missing, it is only not seen yet.
+        shared.pods.complete().await;
+    }
     match parts.as_slice() {
         ["healthz"] => text(StatusCode::OK, "ok"),
         ["stats", "summary"] => {
