@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::config::Resources;
 use crate::error::{Error, Result};
@@ -168,10 +168,12 @@ impl Cgroup {
             folder.push(part);
             let cpuset = self.hierarchies.version == Version::V1 && hierarchy.controllers.iter().any(|c| c == "cpuset");
             match fs::create_dir(&folder) {
-                Ok(()) if cpuset => inherit_cpuset(&parent, &folder),
                 Ok(()) => {}
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err((folder, e)),
+            }
+            if cpuset {
+                inherit_cpuset(&parent, &folder);
             }
         }
         Ok(())
@@ -243,7 +245,12 @@ impl Cgroup {
             if pids.is_empty() {
                 return Ok(());
             }
-            let waits: Vec<OwnedFd> = pids.iter().filter_map(|pid| kill_one(*pid)).collect();
+            let handles: Vec<(u32, OwnedFd)> = pids.iter().filter_map(|pid| Some((*pid, open(*pid)?))).collect();
+            // A number may have come to mean another process before its handle was opened: that one is not in the group.
+            let still = self.processes();
+            let ours =
+                handles.into_iter().filter(|(pid, _)| still.binary_search(pid).is_ok()).map(|(_, handle)| handle);
+            let waits: Vec<OwnedFd> = ours.filter(|handle| pidfd_send_signal(handle, Signal::KILL).is_ok()).collect();
             for wait in &waits {
                 // A process that does not end within the wait is seen again in the next round.
                 let _ = poll(&mut [PollFd::new(&wait.as_fd(), PollFlags::IN)], Some(&KILL_WAIT));
@@ -298,10 +305,12 @@ fn delegate(folder: &Path, controllers: &[String]) {
     }
 }
 
-/// A new v1 cpuset has no CPU and no memory, and takes no process until it gets its parent's.
+/// A new v1 cpuset has no CPU and no memory, and takes no process until it gets its parent's. Who made it may not have come to
+/// that yet: whoever finds it empty fills it.
 fn inherit_cpuset(parent: &Path, folder: &Path) {
     for file in ["cpuset.cpus", "cpuset.mems"] {
-        if let Ok(value) = fs::read_to_string(parent.join(file)) {
+        let empty = fs::read_to_string(folder.join(file)).is_ok_and(|value| value.trim().is_empty());
+        if empty && let Ok(value) = fs::read_to_string(parent.join(file)) {
             let _ = fs::write(folder.join(file), value.trim());
         }
     }
@@ -320,11 +329,8 @@ fn child_folders(folder: &Path) -> Vec<PathBuf> {
     entries.flatten().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).map(|e| e.path()).collect()
 }
 
-fn kill_one(pid: u32) -> Option<OwnedFd> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    kill_process(pid, Signal::KILL).ok()?;
-    Some(handle)
+fn open(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()
 }
 
 fn remove_tree(folder: &Path) -> io::Result<()> {
@@ -386,6 +392,22 @@ mod tests {
             eprintln!("SKIPPED: this test needs root and a cgroup2 mount");
         }
         usable.then_some(found)
+    }
+
+    #[test]
+    fn a_cpuset_that_its_maker_has_not_filled_yet_is_filled() {
+        let root = tempfile::tempdir().unwrap();
+        let group = root.path().join("group");
+        fs::create_dir(&group).unwrap();
+        for (file, value) in [("cpuset.cpus", "0-1\n"), ("cpuset.mems", "0\n")] {
+            fs::write(root.path().join(file), value).unwrap();
+            fs::write(group.join(file), "\n").unwrap();
+        }
+        let mounts = vec![Hierarchy { mount_point: root.path().to_owned(), controllers: vec!["cpuset".to_owned()] }];
+        let hierarchies = Hierarchies { mounts: Arc::new(mounts), version: Version::V1 };
+        hierarchies.group("group").create().unwrap();
+        let filled = ["cpuset.cpus", "cpuset.mems"].map(|file| fs::read_to_string(group.join(file)).unwrap());
+        assert_eq!(filled, ["0-1", "0"]);
     }
 
     #[test]
