@@ -12,7 +12,10 @@ struct Expected {
     why: &'static str,
 }
 
-const EXPECTED: [Expected; 2] = [
+/// What usage looks like is shown by a test of its own.
+const NO_METRICS: &str = "the metrics API is built in here, and upstream leaves it to another program";
+
+const EXPECTED: [Expected; 5] = [
     Expected {
         step: "",
         line: r"^\s*imageID: |^\s*Image ID: ",
@@ -22,6 +25,13 @@ const EXPECTED: [Expected; 2] = [
         step: "patch",
         line: r#"^@@ |^[-+ ] +"[A-Z]\w+": |^ +\.\.\.|^$"#,
         why: "upstream adds a difference of its own Go structures to the text",
+    },
+    Expected { step: "api-resources", line: r" metrics\.k8s\.io/v1beta1 ", why: NO_METRICS },
+    Expected { step: "api-versions", line: r"^metrics\.k8s\.io/v1beta1$", why: NO_METRICS },
+    Expected {
+        step: "top",
+        line: r"^error: Metrics API not available$|^NAME +CPU\(cores\) |^\S+ +\d+m +(\d+% +)?\d+Mi |^exit [01]$",
+        why: NO_METRICS,
     },
 ];
 
@@ -45,5 +55,8 @@ mod tests {
     #[test]
     fn only_lines_of_the_table_are_left_out() {
         assert_eq!(without("get-yaml", "a: b\n    imageID: DIGEST\nc: d\n"), "a: b\nc: d\n");
+        let usage = "NAME   CPU(cores)   CPU(%)   MEMORY(bytes)   MEMORY(%)   \nvm     1982m        99%      2913Mi          12%         \nexit 0\n";
+        assert_eq!(without("top", usage), "");
+        assert_eq!(without("top", "error: You must be logged in\nexit 1\n"), "error: You must be logged in\n");
     }
 }

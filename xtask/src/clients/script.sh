@@ -205,7 +205,10 @@ kubectl get pods -l app=app --no-headers | awk '{print $1, $2, $3, $4}'
 
 ## describe-deployment
 kubectl describe deployment app | grep -v -e "^Events" -e deployment-controller -e Type -e ----
-kubectl get deployment app -o yaml --show-managed-fields | sed '/^  annotations/,/^  creation/d'
+kubectl get deployment app -o yaml | sed '/^  annotations/,/^  creation/d'
+for manager in kubectl-create kube-controller-manager; do
+  kubectl get deployment app --show-managed-fields -o jsonpath="{.metadata.managedFields[?(@.manager==\"$manager\")].fieldsV1}{\"\n\"}"
+done
 kubectl describe replicaset -l app=app | grep -v replicaset-controller
 
 ## scale
@@ -235,6 +238,7 @@ kubectl set image deployment nobody a=b
 ## rollout
 kubectl rollout status deployment app --timeout=60s | tail -1
 kubectl annotate deployment app kubernetes.io/change-cause=noted
+until kubectl rollout history deployment app | grep -q noted; do :; done
 kubectl rollout history deployment app
 kubectl rollout history deployment app --revision=1
 kubectl rollout pause deployment app

@@ -233,7 +233,7 @@ fn mounts() {
             },
         ];
         let script =
-            "cat /etc/hosts; echo new > /data/deep/new; touch /ro/x; echo $?; df /fast | tail -1 | awk '{print $1,$2}'";
+            "cat /etc/hosts; echo new > /data/deep/new; touch /ro/x 2>&1; echo $?; df /fast | tail -1 | awk '{print $1,$2}'";
         let (_, text) = node.run_alone(script, |c| c.mounts = mounts).await;
         assert!(
             text.starts_with("content\n") && text.contains("Read-only") && text.ends_with("tmpfs 1024\n"),
