@@ -30,7 +30,7 @@ const EXPECTED: [Expected; 5] = [
     Expected { step: "api-versions", line: r"^metrics\.k8s\.io/v1beta1$", why: NO_METRICS },
     Expected {
         step: "top",
-        line: r"^error: Metrics API not available$|^NAME +CPU\(cores\) |^\S+ +\d+m +(\d+% +)?\d+Mi |^exit [01]$",
+        line: r"^error: Metrics API not available$|^NAME +CPU\(cores\) |^\S+ +AGE +(\d+% +)?\d+Mi( |$)|^exit [01]$",
         why: NO_METRICS,
     },
 ];
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn only_lines_of_the_table_are_left_out() {
         assert_eq!(without("get-yaml", "a: b\n    imageID: DIGEST\nc: d\n"), "a: b\nc: d\n");
-        let usage = "NAME   CPU(cores)   CPU(%)   MEMORY(bytes)   MEMORY(%)   \nvm     1982m        99%      2913Mi          12%         \nexit 0\n";
+        let usage = "NAME  CPU(cores)  CPU(%)  MEMORY(bytes)\nNODE  AGE  99%  1003Mi  4%\nweb  AGE  8Mi\nexit 0\n";
         assert_eq!(without("top", usage), "");
         assert_eq!(without("top", "error: You must be logged in\nexit 1\n"), "error: You must be logged in\n");
     }

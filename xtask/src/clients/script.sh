@@ -420,7 +420,8 @@ kubectl get clusterroles --no-headers | awk '{print $1}'
 kubectl get clusterrolebindings --no-headers | awk '{print $1}'
 
 ## delete
-kubectl delete deployment,cronjob,job --all
+kubectl delete deployment,job --all
+kubectl delete cronjob --all
 for i in $(seq 100); do kubectl get pods -l app=app -o name | grep -q . || break; sleep 0.1; done
 kubectl delete configmap made settings
 kubectl delete pod web
