@@ -232,8 +232,7 @@ fn mounts() {
                 ..Mount::default()
             },
         ];
-        let script =
-            "cat /etc/hosts; echo new > /data/deep/new; touch /ro/x 2>&1; echo $?; df /fast | tail -1 | awk '{print $1,$2}'";
+        let script = "cat /etc/hosts; echo new > /data/deep/new; touch /ro/x 2>&1; echo $?; df /fast | tail -1 | awk '{print $1,$2}'";
         let (_, text) = node.run_alone(script, |c| c.mounts = mounts).await;
         assert!(
             text.starts_with("content\n") && text.contains("Read-only") && text.ends_with("tmpfs 1024\n"),
