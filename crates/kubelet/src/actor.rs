@@ -239,8 +239,10 @@ impl Actor {
         if self.observed.volumes != SandboxPhase::Ready || self.observed.deleted {
             return;
         }
+        if !self.observed.refreshing.changed() {
+            return;
+        }
         let (shared, pod) = (Arc::clone(&self.shared), Arc::clone(&self.pod));
-        self.observed.refreshing += 1;
         self.jobs.spawn(async move { Done::Refreshed(shared.volumes.refresh(&pod).await) });
     }
 

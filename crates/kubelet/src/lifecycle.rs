@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Container, Pod};
 
+use crate::volumes::Refreshing;
+
 /// First delay of a restart.
 const BACK_OFF_START: Duration = Duration::from_secs(10);
 /// Longest delay of a restart.
@@ -182,8 +184,8 @@ pub(crate) type VolumesPhase = SandboxPhase;
 pub(crate) struct Observed {
     pub(crate) sandbox: SandboxPhase,
     pub(crate) volumes: VolumesPhase,
-    /// So many times their content is being brought up to date.
-    pub(crate) refreshing: u32,
+    /// Whether their content is being brought up to date.
+    pub(crate) refreshing: Refreshing,
     /// The containers by name; what is not there is absent.
     pub(crate) containers: BTreeMap<String, Seen>,
     /// The pod is over for a reason of its own (deadline, eviction) or was over before.
@@ -372,7 +374,7 @@ fn plan_end(containers: &[(Role, Container)], observed: &Observed) -> Vec<Action
         SandboxPhase::Ready => vec![Action::StopSandbox],
         SandboxPhase::Busy => Vec::new(),
         SandboxPhase::Absent | SandboxPhase::Failed { .. } if observed.deleted && !observed.gone => {
-            let busy = observed.volumes == VolumesPhase::Busy || observed.refreshing > 0;
+            let busy = observed.volumes == VolumesPhase::Busy || observed.refreshing != Refreshing::Idle;
             if busy { Vec::new() } else { vec![Action::Finish] }
         }
         SandboxPhase::Absent | SandboxPhase::Failed { .. } => Vec::new(),
@@ -499,9 +501,9 @@ mod tests {
         seen.containers.insert("s".to_owned(), exited(0));
         check(&pod, &seen, &[Action::StopSandbox]);
         seen.sandbox = SandboxPhase::Absent;
-        seen.refreshing = 1;
+        seen.refreshing = Refreshing::Busy;
         check(&pod, &seen, &[]);
-        seen.refreshing = 0;
+        seen.refreshing = Refreshing::Idle;
         check(&pod, &seen, &[Action::Finish]);
         seen.gone = true;
         check(&pod, &seen, &[]);

@@ -283,9 +283,12 @@ impl Actor {
                 self.observed.volumes = SandboxPhase::Failed { until: self.retry_at(now) };
             }
             Done::Refreshed(result) => {
-                self.observed.refreshing -= 1;
+                let outdated = self.observed.refreshing.ended();
                 if let Err(error) = result {
                     self.events.warning(&error.reason, error.message);
+                }
+                if outdated {
+                    self.refresh_volumes();
                 }
             }
             Done::Resized { applied, result } => self.take_resized(applied, result, now),

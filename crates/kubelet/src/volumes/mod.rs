@@ -13,6 +13,7 @@ mod image;
 mod mounts;
 mod ownership;
 mod payload;
+mod refreshing;
 mod subpath;
 mod tmpfs;
 
@@ -30,6 +31,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, Volume as Spec};
 use meta::Quantity;
 
 pub(crate) use image::show as show_image;
+pub(crate) use refreshing::Refreshing;
 
 /// Why a volume can't be used; becomes an event and a waiting reason.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
