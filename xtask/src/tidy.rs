@@ -84,6 +84,7 @@ pub(crate) fn findings(root: &Path) -> anyhow::Result<Vec<String>> {
     let ours: Vec<&Value> = packages.iter().filter(|package| package["source"].is_null()).collect();
     let mut found = edges(&ours);
     found.extend(packages.iter().filter_map(license));
+    found.extend(prose(root)?);
     let map = fs::read_to_string(root.join("ARCHITECTURE.md")).context("read ARCHITECTURE.md")?;
     for package in &ours {
         let name = text(package, "name");
@@ -126,6 +127,20 @@ fn license(package: &Value) -> Option<String> {
     let fine = plain.split(" OR ").any(|choice| choice.split(" AND ").all(permissive));
     (!fine && !EXCEPTIONS.contains(&text(package, "name")))
         .then(|| format!("{} has the licence {license:?}", text(package, "name")))
+}
+
+/// Text in the root that is none of the known pages.
+fn prose(root: &Path) -> anyhow::Result<Vec<String>> {
+    const PAGES: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root).with_context(|| format!("read {}", root.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let text = Path::new(&name).extension().is_some_and(|extension| extension == "md" || extension == "txt");
+        if text && !PAGES.contains(&name.as_str()) {
+            found.push(format!("{name}: what is worth telling belongs on one of {}", PAGES.join(", ")));
+        }
+    }
+    Ok(found)
 }
 
 fn sources(folder: &Path, visit: &mut impl FnMut(&Path, &str)) -> anyhow::Result<()> {
